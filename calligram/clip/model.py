@@ -1,0 +1,68 @@
+"""The dual encoder (arXiv 2103.00020).
+
+# B batch, T tokens, E embedding
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from calligram.clip.towers import ImageTowerConfig, TextTower, TextTowerConfig, ViTConfig, build_image_tower
+from calligram.nn.image import to_float
+
+MAX_LOGIT_SCALE = math.log(100)  # the paper's cap on the inverse temperature
+
+
+class ClipConfig(BaseModel):
+    """A CLIP model; the vocabulary's size and end token come from the text tokenizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["clip"] = "clip"
+    image_size: int = Field(default=64, ge=8, description="pixels a side")
+    embed_dim: int = Field(default=128, ge=1, description="width of the shared space")
+    image: ImageTowerConfig = ViTConfig()
+    text: TextTowerConfig = TextTowerConfig()
+    mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="subtracted from pixels in 0 … 1")
+    std: tuple[float, float, float] = Field(default=(0.25, 0.25, 0.25), description="by which pixels are divided")
+
+
+class Clip(nn.Module):
+    """Embeds pictures and texts on one unit sphere; ``logit_scale`` is the learned log inverse temperature."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: ClipConfig, vocab_size: int, end_id: int):
+        super().__init__()
+        self.config = config
+        self.visual = build_image_tower(config.image, config.image_size)
+        self.text = TextTower(config.text, vocab_size, end_id)
+        self.visual_projection = _projection(self.visual.width, config.embed_dim)
+        self.text_projection = _projection(self.text.width, config.embed_dim)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), uint8 or 0 … 1 → unit vectors (B, E)."""
+        normalised = (to_float(images) - self.mean) / self.std
+        return F.normalize(self.visual_projection(self.visual(normalised)).float(), dim=-1)
+
+    def encode_text(self, text_BT: Tensor) -> Tensor:
+        """Token ids (B, T) → unit vectors (B, E)."""
+        return F.normalize(self.text_projection(self.text(text_BT)).float(), dim=-1)
+
+    def scale(self) -> Tensor:
+        """The factor on cosine similarities, at most 100."""
+        return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
+
+
+def _projection(width: int, embed_dim: int) -> nn.Linear:
+    layer = nn.Linear(width, embed_dim, bias=False)
+    nn.init.normal_(layer.weight, std=width**-0.5)
+    return layer

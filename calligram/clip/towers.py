@@ -1,0 +1,114 @@
+"""The two encoders of CLIP (arXiv 2103.00020): picture → vector, text → vector.
+
+# B batch, T tokens, D width, E embedding
+"""
+
+from typing import Annotated, Literal
+
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from calligram.nn.image import ConvStem
+from calligram.nn.transformer import Transformer, TransformerConfig, learned
+from calligram.tokenizers.text import trim_to_longest
+
+
+class ViTConfig(BaseModel):
+    """Vision Transformer (arXiv 2010.11929); mean pooling over its tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["vit"] = "vit"
+    patch: int = Field(default=16, ge=1, description="pixels a side of one token")
+    stem: tuple[int, ...] = Field(
+        default=(), description="channels of a convolutional stem, each halving the picture; empty: one patch embedding"
+    )
+    stem_blocks: int = Field(default=0, ge=0, description="residual blocks after each convolution of the stem")
+    transformer: TransformerConfig = TransformerConfig()
+
+    @model_validator(mode="after")
+    def _stem_fits_patch(self) -> "ViTConfig":
+        if self.stem and self.patch % 2 ** len(self.stem):
+            raise ValueError(f"patch {self.patch} is not divisible by {2 ** len(self.stem)}, the stride of the stem")
+        return self
+
+
+class TimmConfig(BaseModel):
+    """Any image model of the timm library, without its classifier."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["timm"] = "timm"
+    name: str = Field(description="name in timm, e.g. resnet18")
+    pretrained: bool = Field(default=False, description="download timm's weights")
+
+
+ImageTowerConfig = Annotated[ViTConfig | TimmConfig, Field(discriminator="type")]
+
+
+class TextTowerConfig(BaseModel):
+    """Causal text Transformer; the output at the end token is the text's vector."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    context_length: int = Field(default=32, ge=3, description="tokens a text may have, start and end included")
+    transformer: TransformerConfig = TransformerConfig()
+
+
+class ViT(nn.Module):
+    """(B, 3, H, W) → (B, D)."""
+
+    def __init__(self, config: ViTConfig, image_size: int):
+        super().__init__()
+        if image_size % config.patch:
+            raise ValueError(f"image_size {image_size} is not divisible by patch {config.patch}")
+        self.width = config.transformer.width
+        stem_channels = config.stem[-1] if config.stem else 3
+        patch = config.patch // 2 ** len(config.stem)
+        self.stem = ConvStem(config.stem, config.stem_blocks) if config.stem else nn.Identity()
+        self.embed = nn.Conv2d(stem_channels, self.width, patch, stride=patch)
+        self.positions = learned((image_size // config.patch) ** 2, self.width)
+        self.transformer = Transformer(config.transformer)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x_BTD = self.embed(self.stem(images)).flatten(2).transpose(1, 2) + self.positions
+        return self.transformer(x_BTD).mean(1)
+
+
+class TimmTower(nn.Module):
+    """(B, 3, H, W) → (B, D), through a model of timm."""
+
+    def __init__(self, config: TimmConfig, image_size: int):
+        super().__init__()
+        size = {"img_size": image_size} if "vit" in config.name else {}
+        self.model = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **size)
+        self.width = self.model.num_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model(images)
+
+
+class TextTower(nn.Module):
+    """Token ids (B, T) → (B, D)."""
+
+    def __init__(self, config: TextTowerConfig, vocab_size: int, end_id: int):
+        super().__init__()
+        self.width = config.transformer.width
+        self.end_id = end_id
+        self.embed = nn.Embedding(vocab_size, self.width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        self.positions = learned(config.context_length, self.width, std=0.01)
+        self.transformer = Transformer(config.transformer, causal=True)
+
+    def forward(self, text_BT: Tensor) -> Tensor:
+        # The mask is causal and only the end token is read: what lies behind the longest text cannot matter.
+        text_BT = trim_to_longest(text_BT, self.end_id)
+        end_B = (text_BT == self.end_id).int().argmax(1)
+        x_BTD = self.transformer(self.embed(text_BT) + self.positions[: text_BT.shape[1]])
+        return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), end_B]
+
+
+def build_image_tower(config: ImageTowerConfig, image_size: int) -> ViT | TimmTower:
+    return ViT(config, image_size) if isinstance(config, ViTConfig) else TimmTower(config, image_size)

@@ -1,0 +1,93 @@
+"""Classify pictures by words (arXiv 2103.00020): a class is a sentence, or the mean of several.
+
+# B pictures, C labels, P prompts, E embedding
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from calligram import runs
+from calligram.clip.model import Clip, ClipConfig
+from calligram.errors import UserError
+from calligram.nn.image import stack_images
+from calligram.tokenizers.text import TextTokenizer
+
+TYPE = "clip"
+Images = Tensor | Sequence[Image.Image]
+
+
+class ClipPipeline:
+    """A trained CLIP with its text tokenizer: words and pictures in, vectors and probabilities out."""
+
+    def __init__(self, model: Clip, tokenizer: TextTokenizer, batch_size: int = 256):
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.logit_scale.device
+
+    @torch.inference_mode()
+    def embed_images(self, images: Images) -> Tensor:
+        """Unit vectors (B, E). Pictures of any size, or a tensor (B, 3, S, S) of the model's size."""
+        size = self.model.config.image_size
+        parts = [self.model.encode_image(stack_images(chunk, size).to(self.device)) for chunk in self._chunks(images)]
+        return torch.cat(parts) if parts else torch.empty(0, self.model.config.embed_dim)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors (P, E). Raises UserError for a text longer than the model reads."""
+        parts = [
+            self.model.encode_text(self.tokenizer(list(chunk), strict=True).to(self.device))
+            for chunk in self._chunks(texts)
+        ]
+        return torch.cat(parts)
+
+    def embed_labels(self, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
+        """One unit vector a label, (C, E): the mean over its prompts, renormalised, as in the paper."""
+        if not labels:
+            raise UserError("the list of labels is empty: name at least one")
+        for template in templates:
+            if "{}" not in template:
+                raise UserError(f"template {template!r} has no {{}} where the label goes")
+        prompts = [template.replace("{}", label) for label in labels for template in templates]
+        vectors_CPE = self.embed_texts(prompts).unflatten(0, (len(labels), len(templates)))
+        return F.normalize(vectors_CPE.mean(1), dim=-1)
+
+    def classify(self, images: Images, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
+        """Probabilities (B, C) of each label for each picture."""
+        label_CE = self.embed_labels(labels, templates)
+        with torch.inference_mode():
+            return (self.model.scale() * self.embed_images(images) @ label_CE.T).softmax(-1)
+
+    def _chunks(self, items: Sequence) -> Iterable[Sequence]:
+        return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
+
+
+class SavedClip(BaseModel):
+    """What is needed of ``config.json`` to rebuild a CLIP."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: ClipConfig
+
+
+def load_clip(run: Path | str, device: torch.device | str = "cpu") -> ClipPipeline:
+    """The newest weights of a CLIP run, with the tokenizer that it was trained with."""
+    run = Path(run)
+    try:
+        config = SavedClip.model_validate(runs.read_config(run, TYPE)).model
+    except ValidationError as error:
+        raise UserError(f"{run / runs.CONFIG} does not describe a CLIP: {error.errors()[0]['msg']}") from None
+    path = runs.weights(run)
+    tokenizer = TextTokenizer.load(run / runs.TEXT_TOKENIZER)
+    model = Clip(config, tokenizer.vocab_size, tokenizer.end_id)
+    runs.load_weights(model, path)
+    return ClipPipeline(model.to(device), tokenizer)

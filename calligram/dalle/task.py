@@ -1,0 +1,52 @@
+"""What training DALL-E minimises.
+
+# B batch, T text tokens, N image tokens
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from calligram.dalle.model import Dalle
+
+
+class DalleLossConfig(BaseModel):
+    """Weights of the two halves of the loss, and how often the caption is dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text_weight: float = Field(default=1 / 8, ge=0, description="weight of the text tokens' loss (paper: 1/8)")
+    image_weight: float = Field(default=7 / 8, ge=0, description="weight of the image tokens' loss (paper: 7/8)")
+    drop_caption: float = Field(default=0.1, ge=0, le=1, description="share of captions dropped, for guidance")
+
+
+class DalleTask(nn.Module):
+    """Batch {"text", "image_tokens"} → weighted next-token cross-entropy of text and picture."""
+
+    def __init__(self, model: Dalle, config: DalleLossConfig):
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        text_BT, image_BN = batch["text"], batch["image_tokens"]
+        dropped_B = torch.zeros(len(text_BT), dtype=torch.bool, device=text_BT.device)
+        if self.training and self.config.drop_caption:
+            dropped_B = torch.rand(len(text_BT), device=text_BT.device) < self.config.drop_caption
+        inputs_BT = torch.where(dropped_B[:, None], self.model.drop_text(text_BT), text_BT)
+        text_logits, image_logits = self.model(inputs_BT, image_BN)
+        image_loss = F.cross_entropy(image_logits.flatten(0, 1).float(), image_BN.flatten())
+        text_loss = self._text_loss(text_logits, text_BT, dropped_B)
+        loss = self.config.text_weight * text_loss + self.config.image_weight * image_loss
+        bits = image_loss.detach() / math.log(2)
+        return loss, {"text_loss": text_loss.detach(), "image_loss": image_loss.detach(), "bits_per_token": bits}
+
+    def _text_loss(self, logits_BTV: Tensor, text_BT: Tensor, dropped_B: Tensor) -> Tensor:
+        # pads and dropped captions are nothing that was said: they do not count
+        ignored_BT = self.model.padding(text_BT) | dropped_B[:, None]
+        targets = text_BT.masked_fill(ignored_BT, -100)[:, 1:]
+        total = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
+        return total / (targets != -100).sum().clamp(min=1)

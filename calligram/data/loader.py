@@ -1,0 +1,93 @@
+"""Batches for training: read, decode, augment, tokenize the text, stack.
+
+# B samples of this process, T text tokens, N image tokens
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from calligram.data.dataset import Shards, caption_of
+from calligram.data.plan import Plan, PlanSampler, SampleRef
+from calligram.data.transforms import AugmentConfig, train_transform
+
+TextToIds = Callable[[list[str]], Tensor]
+
+
+class DataConfig(BaseModel):
+    """Where training data lies and how it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: Path = Field(default=Path("shards/shapes"), description="folder that `calligram data make` wrote")
+    split: str = Field(default="train", description="split to train on")
+    captions: Literal["any", "first"] = Field(default="any", description="which of a picture's captions to read")
+    augment: AugmentConfig = AugmentConfig()
+    num_workers: int = Field(default=1, ge=0, description="processes that read and decode; 0: in the training process")
+
+
+class TrainingSet(Dataset):
+    """One split as training reads it: dicts with "image" or "image_tokens", and "caption"."""
+
+    def __init__(self, config: DataConfig, image_size: int, tokens: np.ndarray | None = None):
+        self.config, self.image_size, self.tokens = config, image_size, tokens
+        self.shards = Shards(config.shards, config.split)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, ref: SampleRef) -> dict[str, Tensor | str]:
+        rng = np.random.default_rng(ref.seed)
+        record = self.shards[ref.index]
+        caption = caption_of(record, self.config.captions, rng)
+        if self.tokens is not None:
+            return {"caption": caption, "image_tokens": torch.from_numpy(self.tokens[ref.index].astype(np.int64))}
+        return {
+            "caption": caption,
+            "image": train_transform(record.image(), self.image_size, self.config.augment, rng),
+        }
+
+
+class Collate:
+    """Stack samples; captions become "text" ids where a text tokenizer is given."""
+
+    def __init__(self, text_to_ids: TextToIds | None):
+        self.text_to_ids = text_to_ids
+
+    def __call__(self, samples: list[dict]) -> dict[str, Tensor]:
+        batch = {k: torch.stack([s[k] for s in samples]) for k in samples[0] if k != "caption"}
+        if self.text_to_ids is not None:
+            batch["text"] = self.text_to_ids([s["caption"] for s in samples])
+        return batch
+
+
+def build_loader(
+    dataset: TrainingSet,
+    batch_size: int,
+    seed: int,
+    text_to_ids: TextToIds | None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Callable[[int, int], DataLoader]:
+    """A function (first step, last step) → DataLoader over exactly the batches of those steps."""
+    plan = Plan(len(dataset), batch_size, seed)
+    workers = dataset.config.num_workers
+
+    def load(first_step: int, last_step: int) -> DataLoader:
+        sampler = PlanSampler(plan, first_step, last_step, rank, world_size)
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            collate_fn=Collate(text_to_ids),
+            pin_memory=torch.cuda.is_available(),
+            prefetch_factor=4 if workers else None,
+        )
+
+    return load

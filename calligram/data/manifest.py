@@ -1,0 +1,57 @@
+"""The manifest of a data set: which shards it has, what they hold, how to check them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from calligram.errors import UserError
+
+FILE_NAME = "manifest.json"
+
+
+class Shard(BaseModel):
+    """One tar file, by its path relative to the manifest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    num_samples: int
+    num_bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What ``manifest.json`` at the root of a data set says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = 1
+    name: str
+    licence: str
+    source: dict[str, Any] = Field(default_factory=dict)
+    class_names: list[str] = Field(default_factory=list)
+    templates: list[str] = Field(default_factory=lambda: ["{}"])
+    splits: dict[str, list[Shard]]
+
+    def num_samples(self, split: str) -> int:
+        return sum(shard.num_samples for shard in self.shards(split))
+
+    def shards(self, split: str) -> list[Shard]:
+        if split not in self.splits:
+            raise UserError(f"split {split!r} is not in this data set; it has: {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def save(self, folder: Path) -> None:
+        (folder / FILE_NAME).write_text(json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise UserError(f"no {FILE_NAME} in {folder}: make one with `calligram data make NAME --out {folder}`")
+        try:
+            return cls.model_validate_json(path.read_text())
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not a calligram manifest: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,113 @@
+"""Picture files as people have them: which are usable, and how one becomes part of a data set."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from calligram.errors import UserError
+
+# the decoders that are let near a stranger's file; Pillow's full list has some that start other programs
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+# formats whose bytes may stay as they are; MPO is a JPEG with further pictures behind it, as telephones write it
+KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
+ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
+JPEG_QUALITY = 95
+
+
+def flatten(image: Image.Image, background: str = "white") -> Image.Image:
+    """Any picture as RGB, what is transparent in it laid on ``background``."""
+    if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip to 8 rather than scale
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    canvas = Image.new("RGBA", image.size, background)
+    canvas.alpha_composite(image.convert("RGBA"))
+    return canvas.convert("RGB")
+
+
+def pad_to_square(image: Image.Image, size: int, background: str = "white") -> Image.Image:
+    """An RGB picture scaled to fit ``size`` × ``size`` pixels, in the middle of a square of ``background``."""
+    if image.size == (size, size):
+        return image
+    return ImageOps.pad(image, (size, size), Image.Resampling.LANCZOS, color=background)
+
+
+def why_unusable(path: Path, max_pixels: int) -> str | None:
+    """What is wrong with a picture file, None where nothing is; quick, since most pixels stay undecoded."""
+    try:
+        with _open(path) as image:
+            if image.width * image.height > max_pixels:
+                return f"{image.width} × {image.height} pixels, over max_pixels {max_pixels}"
+            if image.mode in ("I", "F"):  # no known range, so no right way to show it
+                return f"pixels of mode {image.mode!r}, which have no fixed range"
+            is_jpeg = image.format in ("JPEG", "MPO")
+            image.verify()
+        if is_jpeg and not _ends_as_jpeg(path):  # verify() does not see that a JPEG is cut off
+            with _open(path) as image:
+                image.load()
+    except Exception as error:  # decoders raise nearly anything on nearly anything
+        return _explain(error)
+    return None
+
+
+def read_picture(path: Path, max_size: int) -> tuple[Image.Image | bytes, str]:
+    """A picture for a shard and its extension, upright, with at most ``max_size`` pixels on the shorter side.
+
+    A JPEG, PNG or WebP file that is so already stays byte for byte; else it is written anew, a JPEG as JPEG.
+    """
+    try:
+        data = path.read_bytes()
+        with _open(io.BytesIO(data)) as image:
+            extension = KEPT.get(image.format or "", "png")
+            if min(image.size) > max_size:
+                # a JPEG decodes faster at half or quarter size; twice the wanted size keeps the scaling fine
+                image.draft(None, _shrunk(image.size, 2 * max_size))
+            elif image.format in KEPT and _is_plain(image):
+                image.load()  # only to see that it can be read
+                return data, extension
+            upright = flatten(ImageOps.exif_transpose(image))
+    except Exception as error:
+        raise UserError(f"{path} cannot be decoded ({_explain(error)}): mend or remove it") from error
+    if min(upright.size) > max_size:
+        upright = upright.resize(_shrunk(upright.size, max_size), Image.Resampling.LANCZOS)
+    if extension != "jpg":
+        return upright, "png"
+    buffer = io.BytesIO()
+    upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue(), "jpg"
+
+
+def _open(source: Path | io.BytesIO) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is our word on that
+        return Image.open(source, formats=FORMATS)
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """True for an opaque, upright still in 8-bit grey or RGB: what every decoder shows alike."""
+    is_still = image.format == "MPO" or not getattr(image, "is_animated", False)
+    is_upright = image.getexif().get(ORIENTATION, 1) == 1
+    return image.mode in ("L", "RGB") and not image.has_transparency_data and is_still and is_upright
+
+
+def _shrunk(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    scale = shorter / min(size)
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def _ends_as_jpeg(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return file.read().rstrip(b"\0").endswith(b"\xff\xd9")
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture in a format that is read here"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""The synthetic data set ``shapes``: scenes, drawings, captions, and an oracle that reads drawings."""

@@ -1,0 +1,98 @@
+"""Write a source as WebDataset shards: pictures, captions and meta-data in plain tars, with a manifest."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import webdataset as wds
+from PIL import Image
+
+from calligram.data import index
+from calligram.data.manifest import FILE_NAME, Manifest, Shard
+from calligram.data.sample import Sample
+from calligram.data.source import Source
+from calligram.errors import UserError
+from calligram.progress import track
+
+
+def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, processes: int = 1) -> Manifest:
+    """Write every split of a source under ``out`` and return the manifest.
+
+    The folder appears under its name only when it is whole; a data set made by us is replaced, anything
+    else that stands there is left alone and refused.
+    """
+    if out.exists() and not _may_replace(out):
+        raise UserError(f"{out} exists and is not a calligram data set: choose another --out, or empty it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial_folder = out.with_name(out.name + ".partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    jobs = list(_jobs(source, samples_per_shard))
+    for split in source.splits():
+        (partial_folder / split).mkdir(parents=True)
+    write_one = partial(_write_shard, source, partial_folder)
+    splits: dict[str, list[Shard]] = {split: [] for split in source.splits()}
+    with ProcessPoolExecutor(processes) as pool:
+        results = pool.map(write_one, jobs) if processes > 1 else map(write_one, jobs)
+        for job, shard in zip(jobs, track(results, f"write {source.name} shards", total=len(jobs)), strict=True):
+            splits[job[0]].append(shard)
+    manifest = Manifest(
+        name=source.name,
+        licence=source.licence,
+        source=source.model_dump(mode="json"),
+        class_names=source.class_names(),
+        templates=source.templates(),
+        splits=splits,
+    )
+    manifest.save(partial_folder)
+    if out.exists():
+        shutil.rmtree(out)
+    os.rename(partial_folder, out)
+    return manifest
+
+
+def members(sample: Sample) -> dict[str, bytes | str]:
+    """A sample as WebDataset's writer takes it: one entry a file."""
+    if not sample.captions or not all(caption.strip() for caption in sample.captions):
+        raise UserError(f"sample {sample.key} has an empty caption")
+    if isinstance(sample.image, Image.Image):
+        buffer = io.BytesIO()
+        sample.image.save(buffer, "PNG", compress_level=6)
+        image = buffer.getvalue()
+    else:
+        image = sample.image
+    meta = json.dumps({"captions": list(sample.captions), **sample.meta}, ensure_ascii=False)
+    return {"__key__": sample.key, sample.extension: image, "txt": sample.captions[0], "json": meta.encode()}
+
+
+Job = tuple[str, int, int, int]  # split, number of the shard, first sample, end
+
+
+def _jobs(source: Source, samples_per_shard: int) -> Iterator[Job]:
+    for split, count in source.splits().items():
+        for number, start in enumerate(range(0, count, samples_per_shard)):
+            yield split, number, start, min(count, start + samples_per_shard)
+
+
+def _write_shard(source: Source, folder: Path, job: Job) -> Shard:
+    split, number, start, end = job
+    path = folder / split / f"{number:06d}.tar"
+    # fixed times and owners: the same source gives the same bytes, and so the same checksum
+    with wds.TarWriter(str(path), mtime=0, user="calligram", group="calligram", encoder=False) as writer:
+        for i in range(start, end):
+            row = members(source.sample(split, i))
+            row["txt"] = str(row["txt"]).encode()
+            writer.write(row)
+    index.write(path)
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    return Shard(file=f"{split}/{path.name}", num_samples=end - start, num_bytes=len(data), sha256=digest)
+
+
+def _may_replace(out: Path) -> bool:
+    return out.is_dir() and ((out / FILE_NAME).is_file() or not any(out.iterdir()))

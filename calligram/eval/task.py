@@ -1,0 +1,56 @@
+"""What an evaluation task is: models and data in, named numbers out."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from calligram.clip.zero_shot import ClipPipeline
+from calligram.dalle.draw import DallePipeline
+from calligram.data.manifest import Manifest
+from calligram.tokenizers.fsq import FSQTokenizer
+
+Kind = Literal["clip", "tokenizer", "dalle"]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models under evaluation, one of each kind at most. CLIP also picks the best of what DALL-E draws."""
+
+    clip: ClipPipeline | None = None
+    tokenizer: FSQTokenizer | None = None
+    dalle: DallePipeline | None = None
+
+    def has(self, kinds: tuple[Kind, ...]) -> bool:
+        return all(getattr(self, kind) is not None for kind in kinds)
+
+
+class EvalConfig(BaseModel):
+    """How much to evaluate on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: str = Field(default="test", description="split to evaluate on")
+    holdout_split: str = Field(default="holdout", description="split of held-out combinations, where the data has one")
+    max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most, for tasks that read")
+    num_captions: int = Field(default=300, ge=3, description="captions to draw, for tasks that write")
+    num_candidates: int = Field(default=16, ge=1, description="pictures drawn of each caption, of which CLIP picks one")
+    seed: int = Field(default=0, ge=0, description="of the drawings")
+
+
+class EvalTask:
+    """One evaluation. A new one is one file in ``eval/tasks/`` with one subclass; it is found by its name."""
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[Kind, ...]]
+
+    def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
+        """Whether this data set has what the task reads."""
+        return config.split in data.splits
+
+    @abstractmethod
+    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+        """Yields ("clip.zero_shot.top1", 0.97)-like pairs: dotted name, number."""

@@ -1,0 +1,50 @@
+"""How much of a picture its tokens keep.
+
+# B pictures, N tokens of a picture, V vocabulary
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMeasure
+
+from calligram.data.dataset import Shards
+from calligram.eval.task import EvalConfig, EvalTask, Models
+from calligram.nn.image import stack_images, to_float
+from calligram.progress import track
+
+BATCH = 100
+
+
+class Reconstruction(EvalTask):
+    """PSNR of the mean squared error, SSIM, and how evenly the vocabulary is used."""
+
+    name = "reconstruction"
+    needs = ("tokenizer",)
+
+    @torch.inference_mode()
+    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+        tokenizer = models.tokenizer
+        assert tokenizer is not None
+        device = next(tokenizer.parameters()).device
+        shards = Shards(data, config.split)
+        count = min(len(shards), config.max_samples)
+        psnr = PeakSignalNoiseRatio(data_range=1.0).to(device)
+        ssim = StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
+        uses_V = torch.zeros(tokenizer.vocab_size, dtype=torch.long, device=device)
+        for start in track(range(0, count, BATCH), "reconstruct pictures"):
+            pictures = [shards[i].image() for i in range(start, min(count, start + BATCH))]
+            images = to_float(stack_images(pictures, tokenizer.config.image_size)).to(device)
+            ids_BN = tokenizer.encode(images)
+            decoded = tokenizer.decode(ids_BN)
+            psnr.update(decoded, images)
+            ssim.update(decoded, images)
+            uses_V += torch.bincount(ids_BN.flatten(), minlength=tokenizer.vocab_size)
+        share = uses_V / uses_V.sum()
+        yield "tokenizer.psnr_db", float(psnr.compute())
+        yield "tokenizer.ssim", float(ssim.compute())
+        yield "tokenizer.usage", float((uses_V > 0).float().mean())
+        yield "tokenizer.perplexity", float(torch.special.entr(share).sum().exp())
+        yield "tokenizer.tokens_per_picture", tokenizer.grid**2
+        yield "tokenizer.num_samples", count

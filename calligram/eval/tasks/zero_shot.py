@@ -1,0 +1,62 @@
+"""Zero-shot classification (arXiv 2103.00020): which of the class names does the picture match best?
+
+# B pictures, C classes
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from calligram.clip.zero_shot import ClipPipeline
+from calligram.data.dataset import Shards
+from calligram.data.manifest import Manifest
+from calligram.eval.task import EvalConfig, EvalTask, Models
+from calligram.progress import track
+
+
+class ZeroShot(EvalTask):
+    """Top-1 and top-5 accuracy on pictures with a class, prompts and names as the manifest gives them."""
+
+    name = "zero-shot"
+    needs = ("clip",)
+
+    def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
+        return config.split in data.splits and len(data.class_names) > 1
+
+    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+        assert models.clip is not None
+        manifest = Manifest.load(data)
+        label_CE = models.clip.embed_labels(manifest.class_names, manifest.templates)
+        for split, prefix in ((config.split, ""), (config.holdout_split, "holdout_")):
+            if split not in manifest.splits:
+                continue
+            image_BE, class_B = embed_classed(models.clip, Shards(data, split), config.max_samples)
+            if len(class_B) == 0:
+                continue
+            ranked = (image_BE @ label_CE.T).topk(min(5, len(label_CE))).indices
+            hits = ranked == class_B.to(ranked.device)[:, None]
+            yield f"clip.zero_shot.{prefix}top1", float(hits[:, 0].float().mean())
+            yield f"clip.zero_shot.{prefix}top5", float(hits.any(1).float().mean())
+            yield f"clip.zero_shot.{prefix}num_samples", len(class_B)
+
+
+def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple[Tensor, Tensor]:
+    """Vectors and classes of the pictures that have a class, up to ``max_samples`` of them."""
+    classes, vectors, pending = [], [], []
+    for i in track(range(len(shards)), f"embed {shards.split} pictures"):
+        record = shards[i]
+        if "class" not in record.meta:
+            continue
+        classes.append(int(record.meta["class"]))
+        pending.append(record.image())
+        if len(pending) == clip.batch_size:
+            vectors.append(clip.embed_images(pending))
+            pending = []
+        if len(classes) == max_samples:
+            break
+    if pending:
+        vectors.append(clip.embed_images(pending))
+    empty = torch.empty(0, clip.model.config.embed_dim)
+    return torch.cat(vectors) if vectors else empty, torch.tensor(classes, dtype=torch.long)

@@ -1,0 +1,1 @@
+"""The layers that every model here stands on: attention, blocks, positions, the key-value cache."""

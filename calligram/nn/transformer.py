@@ -1,0 +1,113 @@
+"""The pre-norm Transformer (arXiv 1706.03762, 2002.04745) under the text, image and decoder models.
+
+# B batch, T tokens, D width, H heads, K head width
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from calligram.nn.attention import attention
+from calligram.nn.cache import KVCache
+
+
+class TransformerConfig(BaseModel):
+    """Size of a Transformer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(default=128, ge=1, description="channels of a token")
+    num_layers: int = Field(default=4, ge=1, description="blocks of attention + MLP")
+    num_heads: int = Field(default=4, ge=1, description="attention heads; must divide the width")
+    mlp_ratio: float = Field(default=4.0, gt=0, description="hidden width of the MLP over the width")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a residual update's channel")
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "TransformerConfig":
+        if self.width % self.num_heads:
+            raise ValueError(f"width {self.width} is not divisible by num_heads {self.num_heads}")
+        return self
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.num_heads
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one fused projection; reads and fills a cache when given one."""
+
+    def __init__(self, config: TransformerConfig, causal: bool):
+        super().__init__()
+        self.causal = causal
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        qkv = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
+        q_BTHK, k_BTHK, v_BTHK = qkv.unbind(2)
+        if cache is not None:
+            k_BTHK, v_BTHK = cache.append(layer, k_BTHK, v_BTHK)
+        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, causal=self.causal).flatten(2))
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer GELU MLP, each added to the stream after a LayerNorm of its input."""
+
+    def __init__(self, config: TransformerConfig, causal: bool):
+        super().__init__()
+        hidden = int(config.width * config.mlp_ratio)
+        self.norm_1 = nn.LayerNorm(config.width)
+        self.attention = SelfAttention(config, causal)
+        self.norm_2 = nn.LayerNorm(config.width)
+        self.mlp_in = nn.Linear(config.width, hidden)
+        self.mlp_out = nn.Linear(hidden, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer))
+        return x_BTD + self.dropout(self.mlp_out(F.gelu(self.mlp_in(self.norm_2(x_BTD)))))
+
+
+class Transformer(nn.Module):
+    """A stack of blocks and a closing LayerNorm: (B, T, D) in and out."""
+
+    def __init__(self, config: TransformerConfig, causal: bool = False):
+        super().__init__()
+        self.config = config
+        self.blocks = nn.ModuleList(Block(config, causal) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.apply(self._init)
+
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None) -> Tensor:
+        for layer, block in enumerate(self.blocks):
+            x_BTD = block(x_BTD, cache, layer)
+        if cache is not None:
+            cache.advance(x_BTD.shape[1])
+        return self.norm(x_BTD)
+
+    def new_cache(self, batch: int, capacity: int) -> KVCache:
+        """An empty cache that fits this model, on its device and in the dtype it computes in."""
+        weight = self.blocks[0].attention.qkv.weight
+        config = self.config
+        return KVCache(
+            config.num_layers, batch, capacity, config.num_heads, config.head_width, weight.device, weight.dtype
+        )
+
+    def _init(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):
+            # The stream adds 2 updates a layer: GPT-2's scaling keeps its variance level with depth.
+            std = 0.02 / math.sqrt(2 * self.config.num_layers)
+            nn.init.normal_(module.attention.out.weight, std=std)
+            nn.init.normal_(module.mlp_out.weight, std=std)
+
+
+def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """A learned table of embeddings or positions, drawn from a narrow normal distribution."""
+    return nn.Parameter(torch.randn(*shape) * std)

@@ -1,0 +1,122 @@
+"""From a run's config to a task and its batches: the one place where the rooms are put together to train."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from calligram import runs
+from calligram.clip.model import Clip
+from calligram.clip.task import ClipTask
+from calligram.dalle.draw import build_dalle
+from calligram.dalle.task import DalleTask
+from calligram.data.dataset import Shards
+from calligram.data.loader import TrainingSet, build_loader
+from calligram.data.tokens import read_tokens, write_tokens
+from calligram.errors import UserError
+from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
+from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
+from calligram.tokenizers.task import ReconstructionTask
+from calligram.tokenizers.text import TextTokenizer
+from calligram.tokenizers.text_config import TextTokenizerConfig
+from calligram.train import distributed
+from calligram.train.loop import LoadBatches, train
+
+CAPTIONS_FOR_BPE = 20_000  # samples whose captions a small vocabulary is trained on
+
+
+def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
+    """Train a run from its config, or go on with it."""
+    with distributed.started() as device:
+        if distributed.is_main():
+            _claim(config, run, resume)
+        distributed.barrier()
+        torch.manual_seed(config.train.seed)
+        task, load_batches = _BUILDERS[type(config)](config, run, device)
+        # after the weights, which must be the same everywhere: dropout should differ between processes
+        torch.manual_seed(config.train.seed + distributed.rank())
+        train(task, load_batches, config.train, run, device)
+
+
+def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -> None:
+    """Make the run's folder ours: a new one, or with ``resume`` one of the same config."""
+    wanted = config.model_dump(mode="json")
+    if (run / runs.CONFIG).is_file():
+        if not resume:
+            raise UserError(f"{run} is a run already: add --resume to go on with it, or choose another --out")
+        changed = sorted(_differences(runs.read_config(run), wanted))
+        if changed:
+            raise UserError(f"{run} was started with another {changed[0]}: resume it with the config it has")
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise UserError(f"{run} exists and is not a run: choose another --out")
+    try:
+        runs.write_config(run, wanted)
+    except OSError as error:
+        raise UserError(f"cannot write to {run}: {error.strerror}") from None
+
+
+def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key in before.keys() | now.keys():
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key} ({json.dumps(old)}, now {json.dumps(new)})")
+    return found
+
+
+def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+    data = TrainingSet(config.data, config.model.image_size)
+    # channels last: convolutions run about a quarter faster on a CPU
+    model = FSQTokenizer(config.model).to(memory_format=torch.channels_last)
+    return ReconstructionTask(model), _loader(config, data, None)
+
+
+def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+    data = TrainingSet(config.data, config.model.image_size)
+    text = _text_tokenizer(config.text_tokenizer, data.shards, config.model.text.context_length, run)
+    model = Clip(config.model, text.vocab_size, text.end_id)
+    return ClipTask(model, distributed.gather), _loader(config, data, text)
+
+
+def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+    image_tokenizer = load_tokenizer(config.image_tokenizer, device)
+    size, key = image_tokenizer.config.image_size, fingerprint(image_tokenizer)
+    shards = Shards(config.data.shards, config.data.split)
+    if distributed.is_main():
+        write_tokens(shards, key, size, lambda images: image_tokenizer.encode(images.to(device)))
+        save_tokenizer(image_tokenizer, run / runs.IMAGE_TOKENIZER)
+    distributed.barrier()
+    data = TrainingSet(config.data, size, tokens=read_tokens(shards, key))
+    text = _text_tokenizer(config.text_tokenizer, shards, config.model.text_length, run)
+    model = build_dalle(config.model, text, image_tokenizer)
+    return DalleTask(model, config.loss), _loader(config, data, text)
+
+
+_BUILDERS = {TokenizerRun: _tokenizer, ClipRun: _clip, DalleRun: _dalle}
+
+
+def _text_tokenizer(config: TextTokenizerConfig, shards: Shards, length: int, run: Path) -> TextTokenizer:
+    """The run's own text tokenizer: made once, by the main process, and kept with the run."""
+    path = run / runs.TEXT_TOKENIZER
+    if distributed.is_main() and not path.is_file():
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the loader's fork
+        stride = max(1, len(shards) // CAPTIONS_FOR_BPE)
+        captions = (c for i in range(0, len(shards), stride) for c in shards[i].captions)
+        config.build(captions, length).save(path)
+    distributed.barrier()
+    return TextTokenizer.load(path)
+
+
+def _loader(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text: TextTokenizer | None) -> LoadBatches:
+    if config.train.batch_size % distributed.world_size():
+        raise UserError(
+            f"batch_size {config.train.batch_size} is not divisible by the {distributed.world_size()} processes"
+        )
+    return build_loader(
+        data, config.train.batch_size, config.train.seed, text, distributed.rank(), distributed.world_size()
+    )

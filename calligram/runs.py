@@ -1,0 +1,96 @@
+"""How a run lies on disk, for whoever writes or reads one.
+
+A run is a folder: ``config.json``, the tokenizers that its model needs, ``metrics.jsonl``, TensorBoard
+events, and one folder a checkpoint, ``step_000500/`` with ``model.safetensors``.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calligram.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+MODEL = "model.safetensors"
+TEXT_TOKENIZER = "text_tokenizer.json"
+IMAGE_TOKENIZER = "image_tokenizer"  # a folder with a config and weights of its own
+_STEP = re.compile(r"step_(\d{6,})$")
+
+
+def step_folder(run: Path, step: int) -> Path:
+    return run / f"step_{step:06d}"
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Finished checkpoints of a run, oldest first."""
+    found = [p for p in run.glob("step_*") if _STEP.match(p.name) and (p / MODEL).is_file()]
+    return sorted(found, key=step_of)
+
+
+def weights(run: Path) -> Path:
+    """The newest weights of a run, or those of a plain model folder (config + ``model.safetensors``)."""
+    if (run / MODEL).is_file():
+        return run / MODEL
+    found = checkpoints(run)
+    if not found:
+        raise UserError(f"{run} has no weights: no step_*/{MODEL} in it; train it first, or name another run")
+    return found[-1] / MODEL
+
+
+def read_config(run: Path, expected: str | None = None) -> dict[str, Any]:
+    """``config.json`` of a run as it was written; ``expected`` names the type of run that is needed."""
+    if not run.is_dir():
+        raise UserError(f"run folder {run} does not exist")
+    path = run / CONFIG
+    if not path.is_file():
+        raise UserError(f"{run} is not a run folder: it has no {CONFIG}")
+    try:
+        config = json.loads(path.read_text())
+        found = config["type"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is not the config of a run") from None
+    if expected is not None and found != expected:
+        raise UserError(f"{run} is a {found} run, but a {expected} run is needed here")
+    return config
+
+
+def write_config(run: Path, config: dict[str, Any]) -> None:
+    run.mkdir(parents=True, exist_ok=True)
+    (run / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_weights(model: "nn.Module", path: Path) -> None:
+    """Load a safetensors file into a model of the same shape, or say what does not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path))
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a safetensors file: {error}") from None
+    except RuntimeError as error:
+        raise UserError(f"{path} does not fit the model of its config: {' '.join(str(error).split())}") from None
+
+
+def read_metrics(run: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.jsonl``; where a resumed run wrote a step twice the later row stands."""
+    path = run / METRICS
+    if not path.is_file():
+        return []
+    rows: dict[int, dict[str, float]] = {}
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the last line of a run that was killed while writing it
+        rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]

@@ -1,0 +1,1 @@
+"""Words and pictures as ids: text BPE and image tokenizers."""

@@ -1,0 +1,73 @@
+"""The convolutional encoder and decoder on either side of a quantiser.
+
+# B batch, C channels, H W pixels, h w the latent grid
+"""
+
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+
+class AutoencoderConfig(BaseModel):
+    """Size of the encoder and decoder: a patch embedding, then stages that halve the grid."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch: int = Field(default=4, ge=1, description="pixels of a side that the first convolution folds into one cell")
+    channels: tuple[int, ...] = Field(default=(48, 96), description="channels of each stage; every later one halves")
+    num_blocks: int = Field(default=2, ge=0, description="residual blocks a stage")
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side that become one token."""
+        return self.patch * 2 ** (len(self.channels) - 1)
+
+
+class ConvResidual(nn.Module):
+    """Group norm, 3 × 3 and 1 × 1 convolution, added to their input; starts as the identity."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(max(1, channels // 16), channels)
+        self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv_out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv_out(F.gelu(self.conv_in(self.norm(x))))
+
+
+class Encoder(nn.Module):
+    """(B, 3, H, W) in −1 … 1 → (B, latent, h, w)."""
+
+    def __init__(self, config: AutoencoderConfig, latent: int):
+        super().__init__()
+        channels = config.channels
+        layers: list[nn.Module] = [nn.Conv2d(3, channels[0], config.patch, stride=config.patch)]
+        for stage, width in enumerate(channels):
+            if stage:
+                layers.append(nn.Conv2d(channels[stage - 1], width, 4, stride=2, padding=1))
+            layers += [ConvResidual(width) for _ in range(config.num_blocks)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], latent, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Decoder(nn.Module):
+    """(B, latent, h, w) → (B, 3, H, W), unbounded; the mirror of the encoder."""
+
+    def __init__(self, config: AutoencoderConfig, latent: int):
+        super().__init__()
+        channels = config.channels[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(latent, channels[0], 1)]
+        for stage, width in enumerate(channels):
+            if stage:
+                layers += [nn.Conv2d(channels[stage - 1], width * 4, 1), nn.PixelShuffle(2)]
+            layers += [ConvResidual(width) for _ in range(config.num_blocks)]
+        layers += [nn.Conv2d(channels[-1], 3 * config.patch**2, 3, padding=1), nn.PixelShuffle(config.patch)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)

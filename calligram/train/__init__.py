@@ -1,0 +1,1 @@
+"""One loop for every task, and what it stands on."""

@@ -1,0 +1,79 @@
+"""Save and restore a training run: weights, optimiser, random state, step. Nothing is pickled.
+
+Batches are a pure function of (seed, step), so the step is all that the data needs.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from calligram import runs
+from calligram.errors import UserError
+
+OPTIMIZER = "optimizer.safetensors"
+STATE = "state.json"
+
+
+def save(run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int) -> Path:
+    """Write a checkpoint aside and rename it; then delete the oldest beyond ``keep_last``."""
+    folder = runs.step_folder(run, step)
+    aside = run / f".{folder.name}.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    save_file(_contiguous(model.state_dict()), aside / runs.MODEL)
+    save_file(_contiguous(_optimizer_state(model, optimizer)), aside / OPTIMIZER)
+    (aside / STATE).write_text(json.dumps({"step": step}) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.rename(aside, folder)
+    for old in runs.checkpoints(run)[:-keep_last]:
+        shutil.rmtree(old)
+    return folder
+
+
+def restore(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the newest checkpoint of a run; the number of steps done, 0 where there is none."""
+    found = runs.checkpoints(run)
+    if not found:
+        return 0
+    folder = found[-1]
+    for name in (OPTIMIZER, STATE):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} cannot be resumed, it has no {name}: delete it, or train into another folder")
+    runs.load_weights(model, folder / runs.MODEL)
+    _load_optimizer_state(model, optimizer, load_file(folder / OPTIMIZER))
+    return int(json.loads((folder / STATE).read_text())["step"])
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+
+
+def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+    state["rng/cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        state["rng/cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    for full_name, value in state.items():
+        name, key = full_name.rsplit("/", 1)
+        if name == "rng":
+            continue
+        parameter = parameters[name]
+        # the fused AdamW keeps even its step count beside the parameter
+        optimizer.state[parameter][key] = value.to(parameter.device)
+    torch.set_rng_state(state["rng/cpu"])
+    if torch.cuda.is_available() and "rng/cuda" in state:
+        torch.cuda.set_rng_state(state["rng/cuda"])

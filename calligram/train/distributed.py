@@ -1,0 +1,72 @@
+"""Everything that touches ``torch.distributed``: each function does nothing when alone.
+
+``torchrun --nproc-per-node 8 -m calligram train PRESET`` sets the environment that :func:`start` reads.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@contextmanager
+def started() -> Iterator[torch.device]:
+    """Join the job that ``torchrun`` describes, if any; yields the device of this process."""
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else None
+    if device is not None:
+        torch.cuda.set_device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo" if device is None else "nccl")
+    try:
+        yield device or torch.device("cpu")
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """True in the one process that writes."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def wrap(task: nn.Module) -> nn.Module:
+    """The task with gradients averaged over processes."""
+    return nn.parallel.DistributedDataParallel(task) if dist.is_initialized() else task
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows of all processes in the order of their ranks, with gradients."""
+    if not dist.is_initialized():
+        return x
+    if not x.requires_grad:
+        rows = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(rows, x.contiguous())
+        return torch.cat(rows)
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(x))
+
+
+def mean(x: Tensor) -> Tensor:
+    """Average of a number over processes."""
+    if dist.is_initialized():
+        x = x.clone()
+        dist.all_reduce(x)
+        x /= world_size()
+    return x

@@ -1,0 +1,32 @@
+"""AdamW (arXiv 1711.05101) and its schedule."""
+
+import math
+
+import torch
+from torch import nn
+
+from calligram.train.config import TrainConfig
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """Matrices decay; gains, biases, temperatures and tables of positions or embeddings do not."""
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+
+    def decays(name: str, p: nn.Parameter) -> bool:
+        return p.ndim >= 2 and id(p) not in embeddings and "positions" not in name
+
+    groups = [
+        {"params": [p for name, p in trained if decays(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in trained if not decays(name, p)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=1e-8, fused=True)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine from ``lr`` to ``lr · final_lr_ratio`` at the last step."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    progress = (step - config.warmup_steps) / max(1, config.steps - 1 - config.warmup_steps)
+    low = config.final_lr_ratio
+    return config.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
