@@ -54,7 +54,7 @@ def read_config(run: Path, expected: str | None = None) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{run} is not a run folder: it has no {CONFIG}")
     try:
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         found = config["type"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is not the config of a run") from None
@@ -65,7 +65,9 @@ def read_config(run: Path, expected: str | None = None) -> dict[str, Any]:
 
 def write_config(run: Path, config: dict[str, Any]) -> None:
     run.mkdir(parents=True, exist_ok=True)
-    (run / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+    aside = run / f".{CONFIG}.partial"
+    aside.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    aside.replace(run / CONFIG)
 
 
 def load_weights(model: "nn.Module", path: Path) -> None:
@@ -87,7 +89,7 @@ def read_metrics(run: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     rows: dict[int, dict[str, float]] = {}
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = json.loads(line)
         except ValueError:

@@ -26,11 +26,13 @@ MAY_IMPORT = {
     "cli": CORE | {"API", "presets", "studio"},
     "studio": CORE | {"API", "presets"},
     "API": CORE,
+    "__main__": {"cli"},  # python -m calligram
     "errors": set(),
     "runs": set(),
+    "pictures": set(),
     "progress": set(),
 }
-FOR_ALL = {"errors", "runs", "progress"}
+FOR_ALL = {"errors", "pictures", "runs", "progress"}
 # ... and the root modules, which stand below the rooms, only this one
 FOR_ROOT_MODULES = {"errors"}
 

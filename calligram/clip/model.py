@@ -58,8 +58,9 @@ class Clip(nn.Module):
         return F.normalize(self.text_projection(self.text(text_BT)).float(), dim=-1)
 
     def scale(self) -> Tensor:
-        """The factor on cosine similarities, at most 100."""
-        return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
+        """The factor on cosine similarities; the task keeps it between 1 and 100."""
+        # no clamp here: at the bound it would cut off the gradient, and the temperature would stay there for good
+        return self.logit_scale.exp()
 
 
 def _projection(width: int, embed_dim: int) -> nn.Linear:

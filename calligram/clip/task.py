@@ -15,9 +15,9 @@ from calligram.clip.model import MAX_LOGIT_SCALE, Clip
 class ClipTask(nn.Module):
     """Batch {"image", "text"} → the mean of both directions of InfoNCE, equal captions counting as positives.
 
-    In a batch with few distinct captions the plain loss pushes equal captions apart; here a picture's
-    positives are all texts with the same token ids. ``gather`` collects a tensor from all processes in
-    the order of their ranks, with gradients.
+    A picture's positives are all texts with the same token ids. Equal texts have equal vectors, so the
+    loss is that of CLIP; what changes is that the nearest text counts as right whichever copy it is.
+    ``gather`` collects a tensor from all processes in the order of their ranks, with gradients.
     """
 
     def __init__(self, model: Clip, gather: Callable[[Tensor], Tensor] = lambda x: x):
@@ -26,7 +26,9 @@ class ClipTask(nn.Module):
         self.gather = gather
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        image, text = self.model.encode_image(batch["image"]), self.model.encode_text(batch["text"])
+        # a caption that stands several times in the batch is read once
+        distinct_ids, row_B = batch["text"].unique(dim=0, return_inverse=True)
+        image, text = self.model.encode_image(batch["image"]), self.model.encode_text(distinct_ids)[row_B]
         all_image, all_text, all_ids = self.gather(image), self.gather(text), self.gather(batch["text"])
         same_BG = (batch["text"][:, None] == all_ids[None]).all(-1)
         scale = self.model.scale()

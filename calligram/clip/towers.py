@@ -3,13 +3,14 @@
 # B batch, T tokens, D width, E embedding
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
+from calligram.errors import UserError
 from calligram.nn.image import ConvStem
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 from calligram.tokenizers.text import trim_to_longest
@@ -82,9 +83,15 @@ class TimmTower(nn.Module):
 
     def __init__(self, config: TimmConfig, image_size: int):
         super().__init__()
-        size = {"img_size": image_size} if "vit" in config.name else {}
-        self.model = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **size)
-        self.width = self.model.num_features
+        if not timm.is_model(config.name):
+            raise UserError(f"timm has no model {config.name!r}: see timm.list_models()")
+        # convolutions take any size; Transformers must be told, since their tables of positions depend on it
+        known = timm.get_pretrained_cfg(config.name)
+        size: dict[str, Any] = {"img_size": image_size} if known and known.fixed_input_size else {}
+        model: Any = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **size)
+        self.model: nn.Module = model
+        # a few models have one more layer between their features and what they return
+        self.width: int = getattr(model, "head_hidden_size", model.num_features)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model(images)

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ class ClipPipeline:
         """Unit vectors (B, E). Pictures of any size, or a tensor (B, 3, S, S) of the model's size."""
         size = self.model.config.image_size
         parts = [self.model.encode_image(stack_images(chunk, size).to(self.device)) for chunk in self._chunks(images)]
-        return torch.cat(parts) if parts else torch.empty(0, self.model.config.embed_dim)
+        return self._cat(parts)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -48,12 +49,14 @@ class ClipPipeline:
             self.model.encode_text(self.tokenizer(list(chunk), strict=True).to(self.device))
             for chunk in self._chunks(texts)
         ]
-        return torch.cat(parts)
+        return self._cat(parts)
 
     def embed_labels(self, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """One unit vector a label, (C, E): the mean over its prompts, renormalised, as in the paper."""
         if not labels:
             raise UserError("the list of labels is empty: name at least one")
+        if not templates:
+            raise UserError("the list of templates is empty: name at least one, '{}' for the label alone")
         for template in templates:
             if "{}" not in template:
                 raise UserError(f"template {template!r} has no {{}} where the label goes")
@@ -67,8 +70,11 @@ class ClipPipeline:
         with torch.inference_mode():
             return (self.model.scale() * self.embed_images(images) @ label_CE.T).softmax(-1)
 
-    def _chunks(self, items: Sequence) -> Iterable[Sequence]:
+    def _chunks(self, items: Any) -> Iterable[Any]:
         return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
+
+    def _cat(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat([torch.empty(0, self.model.config.embed_dim, device=self.device), *parts])
 
 
 class SavedClip(BaseModel):

@@ -16,6 +16,7 @@ from calligram.dalle.model import Dalle, DalleConfig
 from calligram.dalle.sampling import SamplingConfig, sample
 from calligram.errors import UserError
 from calligram.nn.image import to_uint8
+from calligram.pictures import to_image
 from calligram.tokenizers.fsq import FSQTokenizer
 from calligram.tokenizers.run import load_tokenizer
 from calligram.tokenizers.text import TextTokenizer
@@ -47,10 +48,14 @@ class DallePipeline:
     ) -> list[Image.Image]:
         """Pictures of one sentence; picture i depends on (prompt, seed, i) alone."""
         pixels = self.draw([prompt] * num_images, [seed + i for i in range(num_images)], sampling)
-        return [Image.fromarray(x.permute(1, 2, 0).numpy()) for x in pixels.cpu()]
+        return [to_image(x) for x in pixels.cpu()]
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int], sampling: SamplingConfig | None = None) -> Tensor:
         """One picture for each prompt and seed, uint8 (B, 3, H, W). Raises UserError for a prompt that is too long."""
+        if len(prompts) != len(seeds) or not prompts:
+            raise UserError(
+                f"{len(prompts)} prompts and {len(seeds)} seeds: give one seed for each, one prompt at least"
+            )
         text_BT = self.text_tokenizer(list(prompts), strict=True).to(self.device)
         parts = []
         for start in range(0, len(prompts), self.batch_size):

@@ -3,13 +3,14 @@
 # B pictures, T text tokens, N image tokens, V image vocabulary
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from calligram.dalle.model import Dalle
+from calligram.nn.cache import KVCache
 
 
 class SamplingConfig(BaseModel):
@@ -29,9 +30,10 @@ def sample(model: Dalle, text_BT: Tensor, seeds: Sequence[int], config: Sampling
     Picture b depends on its text and ``seeds[b]`` alone, not on what else is in the batch. Each distinct
     text is read once, and so is the empty text that guidance contrasts with (arXiv 2207.12598).
     """
+    if len(seeds) != len(text_BT) or not len(seeds):
+        raise ValueError(f"{len(text_BT)} texts and {len(seeds)} seeds: give one seed for each text, one text at least")
     noise_BN = draw_noise(seeds, model.num_image_tokens).to(text_BT.device)
-    tokens = list(_steps(model, text_BT, noise_BN, config))
-    return torch.stack(tokens, 1)
+    return _draw(model, text_BT, noise_BN, config)
 
 
 def draw_noise(seeds: Sequence[int], num_tokens: int) -> Tensor:
@@ -40,17 +42,20 @@ def draw_noise(seeds: Sequence[int], num_tokens: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _steps(model: Dalle, text_BT: Tensor, noise_BN: Tensor, config: SamplingConfig) -> Iterator[Tensor]:
+def _draw(model: Dalle, text_BT: Tensor, noise_BN: Tensor, config: SamplingConfig) -> Tensor:
     guided = config.guidance != 1
     logits, cache = _prefill(model, text_BT, guided)
+    tokens_BN = torch.empty(noise_BN.shape, dtype=torch.long, device=text_BT.device)
     for position in range(model.num_image_tokens):
-        token_B = choose(_guide(logits, config.guidance) if guided else logits, noise_BN[:, position], config)
-        yield token_B
+        chosen = _guide(logits, config.guidance) if guided else logits
+        tokens_BN[:, position] = choose(chosen, noise_BN[:, position], config)
         if position + 1 < model.num_image_tokens:
-            logits = model.step(token_B.repeat(2) if guided else token_B, position, cache)
+            known_BM = tokens_BN[:, : position + 1]
+            logits = model.step(known_BM.repeat(2, 1) if guided else known_BM, cache)
+    return tokens_BN
 
 
-def _prefill(model: Dalle, text_BT: Tensor, guided: bool):
+def _prefill(model: Dalle, text_BT: Tensor, guided: bool) -> tuple[Tensor, KVCache]:
     """Read each distinct text once, then give every picture (and its unguided twin) a copy."""
     texts, row_of_B = torch.unique(text_BT, dim=0, return_inverse=True)
     if guided:

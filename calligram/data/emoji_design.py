@@ -13,8 +13,9 @@ from PIL import Image
 
 from calligram.data.emoji_catalogue import Thing, codepoint_key
 from calligram.data.npm import part_folder, unpack
-from calligram.data.picture_file import flatten, pad_to_square
+from calligram.data.picture_file import pad_to_square
 from calligram.errors import UserError
+from calligram.pictures import flatten
 
 DesignName = Literal["google", "twitter", "openmoji", "fluent", "fluent-flat"]
 CATALOGUE = ("openmoji", "17.0.0")  # the package whose list names the things

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from calligram.data.dataset import Shards, caption_of
+from calligram.data.dataset import Shards, choose_caption
 from calligram.data.plan import Plan, PlanSampler, SampleRef
 from calligram.data.transforms import AugmentConfig, train_transform
 
@@ -44,14 +44,12 @@ class TrainingSet(Dataset):
 
     def __getitem__(self, ref: SampleRef) -> dict[str, Tensor | str]:
         rng = np.random.default_rng(ref.seed)
-        record = self.shards[ref.index]
-        caption = caption_of(record, self.config.captions, rng)
         if self.tokens is not None:
+            caption = choose_caption(self.shards.read_captions(ref.index), self.config.captions, rng)
             return {"caption": caption, "image_tokens": torch.from_numpy(self.tokens[ref.index].astype(np.int64))}
-        return {
-            "caption": caption,
-            "image": train_transform(record.image(), self.image_size, self.config.augment, rng),
-        }
+        record = self.shards[ref.index]
+        caption = choose_caption(record.captions, self.config.captions, rng)
+        return {"caption": caption, "image": train_transform(record.image(), self.image_size, self.config.augment, rng)}
 
 
 class Collate:

@@ -44,7 +44,8 @@ class Manifest(BaseModel):
         return self.splits[split]
 
     def save(self, folder: Path) -> None:
-        (folder / FILE_NAME).write_text(json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n"
+        (folder / FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "Manifest":
@@ -52,6 +53,6 @@ class Manifest(BaseModel):
         if not path.is_file():
             raise UserError(f"no {FILE_NAME} in {folder}: make one with `calligram data make NAME --out {folder}`")
         try:
-            return cls.model_validate_json(path.read_text())
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (ValidationError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a calligram manifest: {str(error).splitlines()[0]}") from None

@@ -4,10 +4,10 @@ import io
 import warnings
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
 from calligram.errors import UserError
+from calligram.pictures import upright
 
 # the decoders that are let near a stranger's file; Pillow's full list has some that start other programs
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -16,17 +16,6 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", 
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 JPEG_QUALITY = 95
-
-
-def flatten(image: Image.Image, background: str = "white") -> Image.Image:
-    """Any picture as RGB, what is transparent in it laid on ``background``."""
-    if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip to 8 rather than scale
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    canvas = Image.new("RGBA", image.size, background)
-    canvas.alpha_composite(image.convert("RGBA"))
-    return canvas.convert("RGB")
 
 
 def pad_to_square(image: Image.Image, size: int, background: str = "white") -> Image.Image:
@@ -69,15 +58,15 @@ def read_picture(path: Path, max_size: int) -> tuple[Image.Image | bytes, str]:
             elif image.format in KEPT and _is_plain(image):
                 image.load()  # only to see that it can be read
                 return data, extension
-            upright = flatten(ImageOps.exif_transpose(image))
+            picture = upright(image)
     except Exception as error:
         raise UserError(f"{path} cannot be decoded ({_explain(error)}): mend or remove it") from error
-    if min(upright.size) > max_size:
-        upright = upright.resize(_shrunk(upright.size, max_size), Image.Resampling.LANCZOS)
+    if min(picture.size) > max_size:
+        picture = picture.resize(_shrunk(picture.size, max_size), Image.Resampling.LANCZOS)
     if extension != "jpg":
-        return upright, "png"
+        return picture, "png"
     buffer = io.BytesIO()
-    upright.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue(), "jpg"
 
 

@@ -5,7 +5,7 @@ from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from calligram.data.decode import to_tensor
+from calligram.pictures import square, to_tensor
 
 
 class AugmentConfig(BaseModel):
@@ -18,21 +18,14 @@ class AugmentConfig(BaseModel):
     shift: int = Field(default=0, ge=0, description="largest random shift in pixels of the model's square")
 
 
-def eval_transform(image: Image.Image, size: int) -> Tensor:
-    """CLIP's: bicubic resize of the shorter side to ``size``, then a centre crop. uint8 (3, size, size)."""
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return to_tensor(image)
-
-
 def train_transform(image: Image.Image, size: int, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """A random crop, shift and mirror image as configured. uint8 (3, size, size)."""
+    """A random crop, shift and mirror image of an RGB picture, as configured. uint8 (3, size, size)."""
     if config.min_crop < 1:
         side = max(1, round(min(image.size) * rng.uniform(config.min_crop, 1)))
         left, top = (int(rng.integers(0, extent - side + 1)) for extent in image.size)
         image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    elif image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    else:
+        image = square(image, size)
     if config.shift:
         dx, dy = (int(v) for v in rng.integers(-config.shift, config.shift + 1, 2))
         pixels = np.pad(np.asarray(image), ((config.shift,) * 2, (config.shift,) * 2, (0, 0)), mode="edge")

@@ -4,17 +4,18 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import webdataset as wds
 from PIL import Image
+from webdataset.writer import TarWriter
 
 from calligram.data import index
-from calligram.data.manifest import FILE_NAME, Manifest, Shard
+from calligram.data.manifest import Manifest, Shard
 from calligram.data.sample import Sample
 from calligram.data.source import Source
 from calligram.errors import UserError
@@ -50,14 +51,14 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, proce
         splits=splits,
     )
     manifest.save(partial_folder)
-    if out.exists():
-        shutil.rmtree(out)
-    os.rename(partial_folder, out)
+    _put_in_place(partial_folder, out)
     return manifest
 
 
 def members(sample: Sample) -> dict[str, bytes | str]:
     """A sample as WebDataset's writer takes it: one entry a file."""
+    if not re.fullmatch(r"[\w-]+", sample.key):
+        raise UserError(f"sample key {sample.key!r}: give letters, digits, - and _ only, since a dot would end it")
     if not sample.captions or not all(caption.strip() for caption in sample.captions):
         raise UserError(f"sample {sample.key} has an empty caption")
     if isinstance(sample.image, Image.Image):
@@ -67,7 +68,7 @@ def members(sample: Sample) -> dict[str, bytes | str]:
     else:
         image = sample.image
     meta = json.dumps({"captions": list(sample.captions), **sample.meta}, ensure_ascii=False)
-    return {"__key__": sample.key, sample.extension: image, "txt": sample.captions[0], "json": meta.encode()}
+    return {"__key__": sample.key, sample.extension: image, "txt": sample.captions[0].encode(), "json": meta.encode()}
 
 
 Job = tuple[str, int, int, int]  # split, number of the shard, first sample, end
@@ -83,11 +84,9 @@ def _write_shard(source: Source, folder: Path, job: Job) -> Shard:
     split, number, start, end = job
     path = folder / split / f"{number:06d}.tar"
     # fixed times and owners: the same source gives the same bytes, and so the same checksum
-    with wds.TarWriter(str(path), mtime=0, user="calligram", group="calligram", encoder=False) as writer:
+    with TarWriter(str(path), mtime=0, user="calligram", group="calligram", encoder=False) as writer:
         for i in range(start, end):
-            row = members(source.sample(split, i))
-            row["txt"] = str(row["txt"]).encode()
-            writer.write(row)
+            writer.write(members(source.sample(split, i)))
     index.write(path)
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
@@ -95,4 +94,20 @@ def _write_shard(source: Source, folder: Path, job: Job) -> Shard:
 
 
 def _may_replace(out: Path) -> bool:
-    return out.is_dir() and ((out / FILE_NAME).is_file() or not any(out.iterdir()))
+    if not out.is_dir() or not any(out.iterdir()):
+        return out.is_dir()
+    try:
+        Manifest.load(out)  # the name alone proves nothing: web pages have a manifest.json, too
+    except UserError:
+        return False
+    return True
+
+
+def _put_in_place(whole: Path, out: Path) -> None:
+    """Rename a finished folder; what stood there goes only when the new one stands."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        os.rename(out, old)
+    os.rename(whole, out)
+    shutil.rmtree(old, ignore_errors=True)

@@ -43,6 +43,12 @@ def task(name: str) -> EvalTask:
     return tasks()[name]
 
 
+def check_tasks(names: Sequence[str]) -> None:
+    """Raise UserError for a name that no task has, before anything slow is loaded."""
+    for name in names:
+        task(name)
+
+
 def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> Models:
     """Load runs by their type. The tokenizer of a DALL-E is evaluated with it unless another is named."""
     found: dict[str, object] = {}

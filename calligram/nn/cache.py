@@ -28,6 +28,8 @@ class KVCache:
     def append(self, layer: int, k_BMHK: Tensor, v_BMHK: Tensor) -> tuple[Tensor, Tensor]:
         """Store M new tokens of one layer; returns all its keys and values so far, without a copy."""
         end = self.length + k_BMHK.shape[1]
+        if end > self.keys_LBNHK.shape[2]:  # a slice would drop a single token beyond it without a word
+            raise ValueError(f"{end} tokens are more than the cache's capacity of {self.keys_LBNHK.shape[2]}")
         self.keys_LBNHK[layer, :, self.length : end] = k_BMHK
         self.values_LBNHK[layer, :, self.length : end] = v_BMHK
         return self.keys_LBNHK[layer, :, :end], self.values_LBNHK[layer, :, :end]

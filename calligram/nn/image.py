@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor, nn
+
+from calligram.pictures import square, to_tensor, upright
 
 
 class ConvStem(nn.Module):
@@ -32,14 +33,15 @@ class BatchNormResidual(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
+        last_norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(last_norm.weight)  # starts as the identity
         self.layers = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
             nn.GELU(),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            last_norm,
         )
-        nn.init.zeros_(self.layers[-1].weight)  # starts as the identity
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.gelu(x + self.layers(x))
@@ -56,20 +58,9 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def stack_images(images: Tensor | Sequence[Image.Image], size: int) -> Tensor:
-    """Pictures of any size and mode → uint8 (B, 3, size, size) as CLIP sees them; a tensor passes unchanged.
-
-    Bicubic resize of the shorter side, then a centre crop.
-    """
+    """Pictures of any size and mode → uint8 (B, 3, size, size) as training saw them; a tensor passes unchanged."""
     if isinstance(images, Tensor):
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise ValueError(f"images of shape {tuple(images.shape)}: the model reads (B, 3, {size}, {size})")
         return images
-    return torch.stack([resize_and_crop(image, size) for image in images])
-
-
-def resize_and_crop(image: Image.Image, size: int) -> Tensor:
-    """uint8 (3, size, size)."""
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    return torch.stack([to_tensor(square(upright(image), size)) for image in images])

@@ -91,8 +91,7 @@ class Transformer(nn.Module):
 
     def new_cache(self, batch: int, capacity: int) -> KVCache:
         """An empty cache that fits this model, on its device and in the dtype it computes in."""
-        weight = self.blocks[0].attention.qkv.weight
-        config = self.config
+        config, weight = self.config, self.norm.weight
         return KVCache(
             config.num_layers, batch, capacity, config.num_heads, config.head_width, weight.device, weight.dtype
         )

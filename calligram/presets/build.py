@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -31,11 +32,17 @@ CAPTIONS_FOR_BPE = 20_000  # samples whose captions a small vocabulary is traine
 def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
     """Train a run from its config, or go on with it."""
     with distributed.started() as device:
+        is_new = not (run / runs.CONFIG).is_file()
         if distributed.is_main():
             _claim(config, run, resume)
         distributed.barrier()
         torch.manual_seed(config.train.seed)
-        task, load_batches = _BUILDERS[type(config)](config, run, device)
+        try:
+            task, load_batches = _BUILDERS[type(config)](config, run, device)
+        except BaseException:
+            if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
+                shutil.rmtree(run, ignore_errors=True)
+            raise
         # after the weights, which must be the same everywhere: dropout should differ between processes
         torch.manual_seed(config.train.seed + distributed.rank())
         train(task, load_batches, config.train, run, device)

@@ -31,8 +31,8 @@ class ConvResidual(nn.Module):
         self.norm = nn.GroupNorm(max(1, channels // 16), channels)
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_out(F.gelu(self.conv_in(self.norm(x))))
@@ -66,7 +66,9 @@ class Decoder(nn.Module):
             if stage:
                 layers += [nn.Conv2d(channels[stage - 1], width * 4, 1), nn.PixelShuffle(2)]
             layers += [ConvResidual(width) for _ in range(config.num_blocks)]
-        layers += [nn.Conv2d(channels[-1], 3 * config.patch**2, 3, padding=1), nn.PixelShuffle(config.patch)]
+        hidden = 4 * channels[-1]  # pixels of a cell are no linear function of a few channels: edges cut anywhere
+        layers += [nn.Conv2d(channels[-1], hidden, 3, padding=1), nn.GELU()]
+        layers += [nn.Conv2d(hidden, 3 * config.patch**2, 1), nn.PixelShuffle(config.patch)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

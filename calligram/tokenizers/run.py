@@ -28,7 +28,9 @@ def load_tokenizer(run: Path | str, device: torch.device | str = "cpu") -> FSQTo
     try:
         config = SavedTokenizer.model_validate(runs.read_config(run, TYPE))
     except ValidationError as error:
-        raise UserError(f"{run / runs.CONFIG} does not describe an image tokenizer: {error.errors()[0]['msg']}") from None
+        raise UserError(
+            f"{run / runs.CONFIG} does not describe an image tokenizer: {error.errors()[0]['msg']}"
+        ) from None
     model = FSQTokenizer(config.model)
     runs.load_weights(model, runs.weights(run))
     return model.to(device).eval()

@@ -19,7 +19,7 @@ from calligram.tokenizers.clip_bpe import CLIP_VOCAB_SIZE, build_clip_bpe
 from calligram.tokenizers.small_bpe import SPECIAL_TOKENS, train_small_bpe
 
 _INTEGER_FIELDS = ("context_length", "vocab_size", "pad_id", "start_id", "end_id")
-_MAX_REMEMBERED_IDS = 2**18  # some 20 MB; English captions stay below it
+_MAX_REMEMBERED_IDS = 2**16  # some 15 MB in each process; then the memory of words starts afresh
 
 
 class TextTokenizer:

@@ -1,6 +1,6 @@
-"""Save and restore a training run: weights, optimiser, random state, step. Nothing is pickled.
+"""Save and restore a training run: weights, optimiser, step. Nothing is pickled.
 
-Batches are a pure function of (seed, step), so the step is all that the data needs.
+Batches and dropout are pure functions of (seed, step), so the step is all that they need.
 """
 
 import json
@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -45,8 +46,11 @@ def restore(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
         if not (folder / name).is_file():
             raise UserError(f"{folder} cannot be resumed, it has no {name}: delete it, or train into another folder")
     runs.load_weights(model, folder / runs.MODEL)
-    _load_optimizer_state(model, optimizer, load_file(folder / OPTIMIZER))
-    return int(json.loads((folder / STATE).read_text())["step"])
+    try:
+        _load_optimizer_state(model, optimizer, load_file(folder / OPTIMIZER))
+        return int(json.loads((folder / STATE).read_text())["step"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{folder} cannot be resumed ({error}): delete it, or train into another folder") from None
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,26 +58,21 @@ def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = {
+    return {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
-    state["rng/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        state["rng/cuda"] = torch.cuda.get_rng_state()
-    return state
 
 
 def _load_optimizer_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     for full_name, value in state.items():
         name, key = full_name.rsplit("/", 1)
-        if name == "rng":
-            continue
         parameter = parameters[name]
-        # the fused AdamW keeps even its step count beside the parameter
-        optimizer.state[parameter][key] = value.to(parameter.device)
-    torch.set_rng_state(state["rng/cpu"])
-    if torch.cuda.is_available() and "rng/cuda" in state:
-        torch.cuda.set_rng_state(state["rng/cuda"])
+        # The fused AdamW keeps even its step count beside the parameter, and walks parameter and averages in the
+        # order of their memory: one that is channels-last needs averages that are so, too.
+        like = parameter if parameter.shape == value.shape else value
+        optimizer.state[parameter][key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(
+            value
+        )

@@ -6,7 +6,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -40,6 +42,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def seed_step(seed: int, step: int) -> None:
+    """Make dropout a pure function of (seed, step, rank): exact after a resume, different between processes."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank())).generate_state(1)[0]))
+
+
 def barrier() -> None:
     if dist.is_initialized():
         dist.barrier()
@@ -52,15 +59,24 @@ def wrap(task: nn.Module) -> nn.Module:
 
 def gather(x: Tensor) -> Tensor:
     """Rows of all processes in the order of their ranks, with gradients."""
-    if not dist.is_initialized():
-        return x
-    if not x.requires_grad:
-        rows = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(rows, x.contiguous())
-        return torch.cat(rows)
-    from torch.distributed.nn.functional import all_gather
+    return _Gather.apply(x) if dist.is_initialized() else x
 
-    return torch.cat(all_gather(x))
+
+class _Gather(torch.autograd.Function):
+    """Backwards, the rows of a process collect the gradients of all processes' losses."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        rows = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(rows, x)
+        return torch.cat(rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(world_size())[rank()]
 
 
 def mean(x: Tensor) -> Tensor:

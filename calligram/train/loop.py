@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import Tensor, nn
@@ -24,30 +25,33 @@ LoadBatches = Callable[[int, int], Iterable[Batch]]
 def train(task: nn.Module, load_batches: LoadBatches, config: TrainConfig, run: Path, device: torch.device) -> None:
     """Train ``task.model`` up to ``config.steps``, going on from the newest checkpoint in ``run``.
 
-    ``task(batch)`` returns (loss, metrics); ``load_batches(first, last)`` yields the batches of those steps.
+    ``task(batch)`` returns (loss, metrics), tensors all; ``task.after_step()`` is called where there is one.
+    ``load_batches(first, last)`` yields the batches of those steps.
     """
     task.to(device).train()
-    optimizer = build_optimizer(task.model, config)
-    first_step = checkpoint.restore(run, task.model, optimizer)
+    model = task.get_submodule("model")
+    optimizer = build_optimizer(model, config)
+    first_step = checkpoint.restore(run, model, optimizer)
     forward = distributed.wrap(task)
     after_step = getattr(task, "after_step", lambda: None)
     autocast = autocast_for(config.precision, device)
     with Metrics(run, config, first_step) as metrics:
         for step, batch in enumerate(load_batches(first_step, config.steps), start=first_step):
+            distributed.seed_step(config.seed, step)
             batch = {name: x.to(device, non_blocking=True) for name, x in batch.items()}
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
             with autocast:
                 loss, values = forward(batch)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(task.model.parameters(), config.grad_clip)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             after_step()
             done = step + 1
             metrics.update(done, {"loss": loss.detach(), "grad_norm": norm, **values}, optimizer.param_groups[0]["lr"])
             if (done % config.save_every == 0 or done == config.steps) and distributed.is_main():
-                checkpoint.save(run, done, task.model, optimizer, config.keep_last)
+                checkpoint.save(run, done, model, optimizer, config.keep_last)
     distributed.barrier()
 
 
@@ -79,7 +83,7 @@ class Metrics:
             from torch.utils.tensorboard import SummaryWriter
 
             self.run.mkdir(parents=True, exist_ok=True)
-            self.file = (self.run / runs.METRICS).open("a")
+            self.file = _open_for_rows(self.run / runs.METRICS)
             self.board = SummaryWriter(str(self.run), purge_step=self.progress.start)
         self.progress.__enter__()
         return self
@@ -108,3 +112,12 @@ class Metrics:
                 self.board.add_scalar(name, value, step)
         self.sums, self.count, self.since = {}, 0, time.monotonic()
         return {"loss": row["loss"], "samples_per_s": rate}
+
+
+def _open_for_rows(path: Path) -> TextIO:
+    """Append to a file of rows, on a line of one's own even where a killed run left half a row."""
+    written = path.read_bytes() if path.is_file() else b""
+    file = path.open("a", encoding="utf-8")
+    if written and not written.endswith(b"\n"):
+        file.write("\n")
+    return file

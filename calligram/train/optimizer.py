@@ -9,12 +9,13 @@ from calligram.train.config import TrainConfig
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Matrices decay; gains, biases, temperatures and tables of positions or embeddings do not."""
+    """Matrices decay; gains, biases, temperatures and tables of positions, pads or embeddings do not."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
     def decays(name: str, p: nn.Parameter) -> bool:
-        return p.ndim >= 2 and id(p) not in embeddings and "positions" not in name
+        # what a layer multiplies by is called "weight"; other tables are added, or looked up
+        return p.ndim >= 2 and name.endswith("weight") and id(p) not in embeddings
 
     groups = [
         {"params": [p for name, p in trained if decays(name, p)], "weight_decay": config.weight_decay},

@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import string
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -71,8 +72,8 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "written-out specials": lambda rng: _sprinkled(rng, SPECIALS),
     "mojibake": lambda rng: _sprinkled(rng, MOJIBAKE),
     "any character": lambda rng: "".join(rng.choices(OLD_CHARACTERS, k=rng.randint(1, 25))),
-    "very long": lambda rng: " ".join(rng.choices(WORDS + FOREIGN + EMOJI, k=rng.randint(25, 60))),
-    "one long word": lambda rng: "".join(rng.choices("abcdefghijk日é", k=rng.randint(40, 110))),
+    "very long": lambda rng: " ".join(rng.choices(WORDS + FOREIGN + EMOJI, k=rng.randint(25, 45))),
+    "one long word": lambda rng: "".join(rng.choices("abcdefghijk日é", k=rng.randint(40, 90))),
 }
 
 
@@ -128,7 +129,7 @@ def test_every_caption_has_the_peer_s_ids(captions, our_ids, peer):
 
 @pytest.mark.parametrize("context_length", [5, 77])
 def test_tables_agree_also_where_text_is_cut(captions, peer, context_length):
-    texts = [caption for _, caption in captions[::10]]
+    texts = [caption for _, caption in captions[::20]]
     ours = TextTokenizer.clip(context_length)
     table = ours(texts)
     assert torch.equal(table, peer(texts, context_length=context_length))
@@ -156,9 +157,9 @@ def test_cleaning_agrees_with_the_peer_s(captions, peer):
 
 
 def test_printable_ascii_needs_no_repair(peer):
-    """The short cut of ``clean``: every printable ASCII pair but "&" passes the repairs unchanged."""
-    printable = [chr(code) for code in range(32, 127) if chr(code) != "&"]
-    texts = [f"x{first}{second}Y" for first in printable for second in printable]
+    """The short cut of ``clean``: every pair of marks but "&" passes the repairs unchanged."""
+    marks = [*string.punctuation.replace("&", ""), " ", "T", "1"]
+    texts = [f"x{first}{second}Y" for first in marks for second in marks]
     assert [clean(text) for text in texts] == [peer.clean_fn(text) for text in texts]
 
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageFilter
 
-from calligram.data.shapes.compose import MAX_ANGLE
 from calligram.data.shapes.draw import draw
 from calligram.data.shapes.scene import PALETTE, SHAPES, Background, Scene, SceneObject, Shape
 
+MAX_ANGLE = 6.0  # degrees by which a shape may be turned and still be known
 GRID_SIZE = 24  # samples across a normalised silhouette
 GRID_REACH = 2.1  # from its centre to the edge of the grid, in units of its RMS radius
 TEMPLATE_ANGLES = tuple(np.linspace(-1.3, 1.3, 7) * MAX_ANGLE)  # degrees, a little beyond what is composed

@@ -30,7 +30,7 @@ PALETTE: dict[Colour, RGB] = {
     "cyan": (20, 200, 220),
     "black": (25, 25, 30),
 }
-RADII: dict[Size, tuple[float, float]] = {"small": (0.100, 0.125), "large": (0.165, 0.205)}
+RADII: dict[Size, tuple[float, float]] = {"small": (0.105, 0.120), "large": (0.170, 0.185)}
 SIZE_THRESHOLD = (RADII["small"][1] + RADII["large"][0]) / 2
 PLACE_THRESHOLDS = (0.4, 0.6)  # thirds of a kind: composed scenes stay clear of both lines
 OPPOSITE: dict[Relation, Relation] = {

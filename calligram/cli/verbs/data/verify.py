@@ -1,0 +1,49 @@
+"""Checks every shard, picture and caption of a data set."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from pydantic import BaseModel, Field
+
+from calligram.cli.console import STATUS_FAILED
+from calligram.cli.fields import AsJson
+from calligram.cli.flags import parse
+from calligram.data.manifest import Manifest
+from calligram.data.verify import Problem, verify
+
+
+class Flags(BaseModel):
+    """Checks a data set against its manifest: sizes, checksums, index, pictures, captions.
+
+    Prints a line for each problem, and exits with status 1 where there is one.
+    """
+
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
+        description="folder of a data set"
+    )
+    as_json: AsJson = False
+
+
+def main(args: list[str]) -> int:
+    flags = parse(Flags, args, prog="calligram data verify")
+    manifest = Manifest.load(flags.data)
+    problems = list(verify(flags.data))
+    num_shards = sum(map(len, manifest.splits.values()))
+    num_samples = sum(map(manifest.num_samples, manifest.splits))
+    if flags.as_json:
+        report = {"shards": num_shards, "samples": num_samples, "problems": list(map(dataclasses.asdict, problems))}
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        for problem in problems:
+            print(describe(problem))
+        print(f"{num_shards} shards, {num_samples} samples: {len(problems) or 'no'} problem{'s'[: len(problems) != 1]}")
+    return STATUS_FAILED if problems else 0
+
+
+def describe(problem: Problem) -> str:
+    """``train/000003.tar, sample train-0003012: the caption is empty``."""
+    sample = f", sample {problem.key}" if problem.key is not None else ""
+    return f"{problem.shard}{sample}: {problem.message}"

@@ -1,0 +1,123 @@
+"""Shows what a run is, how far it came and what it reached."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from pydantic import BaseModel, Field
+
+from calligram import runs
+from calligram.cli.fields import AsJson
+from calligram.cli.find import KINDS
+from calligram.cli.flags import parse
+from calligram.cli.table import megabytes, print_list, sparkline
+from calligram.errors import UserError
+
+RESULTS = "results.json"
+# what batch normalisation keeps beside its parameters
+NOT_TRAINED = (".running_mean", ".running_var", ".num_batches_tracked")
+
+
+class Flags(BaseModel):
+    """Shows a run: its type, config, size, progress, last metrics, checkpoints and results."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(description="folder of a run")
+    as_json: AsJson = False
+
+
+def main(args: list[str]) -> None:
+    flags = parse(Flags, args, prog="calligram show")
+    facts = describe(flags.run)
+    print(json.dumps(facts, indent=1, ensure_ascii=False)) if flags.as_json else print_facts(flags.run, facts)
+
+
+def describe(run: Path) -> dict[str, Any]:
+    """All that a run's files say, for a program."""
+    config = runs.read_config(run)
+    metrics = runs.read_metrics(run)
+    losses = [row for row in metrics if math.isfinite(row.get("loss", math.nan))]
+    best = min(losses, key=lambda row: row["loss"], default=None)
+    checkpoints = runs.checkpoints(run)
+    has_weights = bool(checkpoints) or (run / runs.MODEL).is_file()
+    return {
+        "type": config["type"],
+        "parameters": count_parameters(runs.weights(run)) if has_weights else None,
+        "steps": runs.step_of(checkpoints[-1]) if checkpoints else 0,
+        "planned_steps": config.get("train", {}).get("steps"),
+        "last": metrics[-1] if metrics else None,
+        "best_loss": best and {"step": best["step"], "loss": best["loss"]},
+        "losses": [row["loss"] for row in losses],
+        "checkpoints": [{"name": folder.name, "bytes": size_of(folder)} for folder in checkpoints],
+        "config": flatten(config),
+        "results": read_results(run),
+    }
+
+
+def count_parameters(weights: Path) -> int:
+    """Trained numbers in a weights file, without loading them: its header has the shapes."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            names = [name for name in file.keys() if not name.endswith(NOT_TRAINED)]  # noqa: SIM118
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise UserError(f"{weights} is not a safetensors file: {error}") from None
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"lr": 0.001}} → {"train.lr": 0.001}: spelled as the flags are."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def read_results(run: Path) -> dict[str, float] | None:
+    """The numbers of ``calligram evaluate --out RUN/results.json``."""
+    path = run / RESULTS
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:
+        raise UserError(f"{path} is not what `calligram evaluate` writes: delete it or evaluate again") from None
+
+
+def print_facts(run: Path, facts: dict[str, Any]) -> None:
+    print(f"{run}: {KINDS.get(facts['type'], facts['type'])}\n")
+    print_list(summary(facts).items())
+    print("\nconfig")
+    print_list((name, in_words(value)) for name, value in facts["config"].items())
+    if facts["results"]:
+        print("\nresults")
+        print_list((name, in_words(value)) for name, value in facts["results"].items())
+
+
+def summary(facts: dict[str, Any]) -> dict[str, str]:
+    planned = f" of {facts['planned_steps']}" if facts["planned_steps"] else ""
+    found = {
+        "parameters": f"{facts['parameters']:,}" if facts["parameters"] is not None else "no checkpoint yet",
+        "steps": f"{facts['steps']}{planned}",
+    }
+    if facts["last"]:
+        row = dict(facts["last"])
+        step = row.pop("step")
+        found[f"at step {step}"] = ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+    if facts["best_loss"]:
+        found["best loss"] = f"{facts['best_loss']['loss']:.4g} at step {facts['best_loss']['step']}"
+        found["loss"] = sparkline(facts["losses"], 60)
+    checkpoints = [f"{checkpoint['name']} ({megabytes(checkpoint['bytes'])})" for checkpoint in facts["checkpoints"]]
+    return found | {"checkpoints": ", ".join(checkpoints) or "none"}
+
+
+def in_words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)

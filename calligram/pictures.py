@@ -1,0 +1,44 @@
+"""Any picture → upright, opaque, square: the one road by which pictures reach a model, in training and after it."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """RGB as a person sees it: turned as its EXIF data says, transparency laid on white."""
+    return flatten(ImageOps.exif_transpose(image))
+
+
+def flatten(image: Image.Image, background: str = "white") -> Image.Image:
+    """Any picture as RGB, what is transparent in it laid on ``background``."""
+    if image.mode.startswith("I;16"):  # 16 bits a pixel, which Pillow would clip to 8 rather than scale
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    canvas = Image.new("RGBA", image.size, background)
+    canvas.alpha_composite(image.convert("RGBA"))
+    return canvas.convert("RGB")
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """What a model reads of an RGB picture, as CLIP does: bicubic resize of the shorter side, then a centre crop."""
+    if image.size == (size, size):
+        return image
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+
+
+def to_tensor(image: Image.Image) -> "Tensor":
+    """RGB picture → uint8 (3, H, W)."""
+    import torch  # here, since data can be made without waiting for it
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def to_image(image_uint8: "Tensor") -> Image.Image:
+    """uint8 (3, H, W) → RGB picture."""
+    return Image.fromarray(image_uint8.permute(1, 2, 0).contiguous().cpu().numpy())

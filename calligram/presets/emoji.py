@@ -1,0 +1,56 @@
+"""Emoji: `calligram data make emoji` first; ``scripts/emoji.sh`` does all of it."""
+
+from pathlib import Path
+
+from calligram.clip.model import ClipConfig
+from calligram.clip.towers import TextTowerConfig, ViTConfig
+from calligram.dalle.model import DalleConfig
+from calligram.dalle.sampling import SamplingConfig
+from calligram.data.loader import DataConfig
+from calligram.data.transforms import AugmentConfig
+from calligram.nn.transformer import TransformerConfig
+from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
+from calligram.tokenizers.autoencoder import AutoencoderConfig
+from calligram.tokenizers.fsq import FSQConfig
+from calligram.tokenizers.text_config import TextTokenizerConfig
+from calligram.train.config import TrainConfig
+
+_EMOJI = DataConfig(shards=Path("shards/emoji"))
+_TEXT = TextTokenizerConfig(type="bpe", vocab_size=2048)
+_CONTEXT = 32
+
+PRESETS = {
+    "fsq-emoji": TokenizerRun(
+        data=_EMOJI,
+        model=FSQConfig(levels=(8, 8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(48, 128), num_blocks=1)),
+        train=TrainConfig(steps=4000, batch_size=16, lr=2e-3, log_every=50, save_every=1000),
+    ),
+    "clip-emoji": ClipRun(
+        data=_EMOJI.model_copy(update={"augment": AugmentConfig(min_crop=0.7, shift=4)}),
+        model=ClipConfig(
+            embed_dim=256,
+            image=ViTConfig(
+                patch=8,
+                stem=(32, 64, 128),
+                transformer=TransformerConfig(width=192, num_layers=3, num_heads=6, mlp_ratio=3, dropout=0.1),
+            ),
+            text=TextTowerConfig(
+                context_length=_CONTEXT,
+                transformer=TransformerConfig(width=192, num_layers=2, num_heads=6, dropout=0.1),
+            ),
+        ),
+        text_tokenizer=_TEXT,
+        train=TrainConfig(steps=1500, batch_size=128, lr=1e-3, warmup_steps=100, weight_decay=0.2, save_every=500),
+    ),
+    "dalle-emoji": DalleRun(
+        data=_EMOJI,
+        image_tokenizer=Path("runs/fsq-emoji"),
+        model=DalleConfig(
+            text_length=_CONTEXT,
+            transformer=TransformerConfig(width=256, num_layers=5, num_heads=8),
+        ),
+        text_tokenizer=_TEXT,
+        sampling=SamplingConfig(guidance=2.5, temperature=0.8),
+        train=TrainConfig(steps=2400, batch_size=64, lr=1e-3, warmup_steps=100, save_every=400),
+    ),
+}

@@ -1,0 +1,89 @@
+"""Runs on ``shapes``: `calligram data make shapes` first.
+
+The ``demo-*`` runs are what ``make demo`` trains in minutes; the others are the longer recipe of
+``scripts/shapes_full.sh``.
+"""
+
+from pathlib import Path
+
+from calligram.clip.model import ClipConfig
+from calligram.clip.towers import TextTowerConfig, ViTConfig
+from calligram.dalle.model import DalleConfig
+from calligram.dalle.sampling import SamplingConfig
+from calligram.data.loader import DataConfig
+from calligram.nn.transformer import TransformerConfig
+from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
+from calligram.tokenizers.autoencoder import AutoencoderConfig
+from calligram.tokenizers.fsq import FSQConfig
+from calligram.tokenizers.text_config import TextTokenizerConfig
+from calligram.train.config import TrainConfig
+
+_SHAPES = DataConfig(shards=Path("shards/shapes"))
+_TEXT = TextTokenizerConfig(type="bpe", vocab_size=512)
+_CONTEXT = 20  # tokens; the longest caption has 12 words and each is a token
+_GUIDED = SamplingConfig(guidance=2.0, temperature=0.9)
+
+
+def _text_tower(width: int, num_layers: int) -> TextTowerConfig:
+    transformer = TransformerConfig(width=width, num_layers=num_layers, num_heads=width // 32)
+    return TextTowerConfig(context_length=_CONTEXT, transformer=transformer)
+
+
+def _at(folder: str) -> DataConfig:
+    return DataConfig(shards=Path(folder))
+
+
+PRESETS = {
+    "demo-fsq": TokenizerRun(
+        data=_at("runs/demo/shapes"),
+        model=FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1)),
+        train=TrainConfig(steps=1800, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=30, save_every=900),
+    ),
+    "demo-clip": ClipRun(
+        data=_at("runs/demo/shapes"),
+        model=ClipConfig(
+            image=ViTConfig(
+                patch=16,
+                stem=(24, 48, 96, 128),
+                transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
+            ),
+            text=_text_tower(128, 2),
+        ),
+        text_tokenizer=_TEXT,
+        train=TrainConfig(steps=400, batch_size=128, lr=2e-3, log_every=20, save_every=200),
+    ),
+    "demo-dalle": DalleRun(
+        data=_at("runs/demo/shapes"),
+        image_tokenizer=Path("runs/demo/tokenizer"),
+        model=DalleConfig(text_length=_CONTEXT, transformer=TransformerConfig(width=128, num_layers=4, num_heads=4)),
+        text_tokenizer=_TEXT,
+        sampling=_GUIDED,
+        train=TrainConfig(steps=2500, batch_size=16, lr=2e-3, log_every=50, save_every=1000),
+    ),
+    "fsq-shapes": TokenizerRun(
+        data=_SHAPES,
+        model=FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1)),
+        train=TrainConfig(steps=6000, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=50, save_every=1000),
+    ),
+    "clip-shapes": ClipRun(
+        data=_SHAPES,
+        model=ClipConfig(
+            image=ViTConfig(
+                patch=16,
+                stem=(24, 48, 96, 128),
+                transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
+            ),
+            text=_text_tower(128, 2),
+        ),
+        text_tokenizer=_TEXT,
+        train=TrainConfig(steps=1500, batch_size=128, lr=2e-3, save_every=500),
+    ),
+    "dalle-shapes": DalleRun(
+        data=_SHAPES,
+        image_tokenizer=Path("runs/fsq-shapes"),
+        model=DalleConfig(text_length=_CONTEXT, transformer=TransformerConfig(width=192, num_layers=5, num_heads=6)),
+        text_tokenizer=_TEXT,
+        sampling=_GUIDED,
+        train=TrainConfig(steps=8000, batch_size=32, lr=1.5e-3, log_every=50, save_every=1000),
+    ),
+}

@@ -1,0 +1,109 @@
+import math
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from calligram.clip.loss import info_nce
+from calligram.clip.task import ClipTask
+
+
+def unit(rows: int, seed: int, width: int = 8) -> torch.Tensor:
+    x = torch.randn(rows, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return F.normalize(x, dim=-1).requires_grad_()
+
+
+class Tables(nn.Module):
+    """Stands in for a CLIP: a picture is its own embedding, a text's is looked up by its one id."""
+
+    def __init__(self, texts: torch.Tensor, scale: float):
+        super().__init__()
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(scale), dtype=torch.float64))
+        self.texts = texts
+
+    def encode_image(self, images):
+        return images
+
+    def encode_text(self, ids):
+        return self.texts[ids[:, 0]]
+
+    def scale(self):
+        return self.logit_scale.exp()
+
+
+def task_loss(image, texts, ids, scale=10.0):
+    """Loss and metrics where picture i has the caption ids[i]."""
+    return ClipTask(Tables(texts, scale))({"image": image, "text": torch.tensor([[i] for i in ids])})
+
+
+def clip_loss(image, text, scale=10.0):
+    """CLIP's two-way cross-entropy, row i with row i."""
+    logits, target = scale * image @ text.T, torch.arange(len(image))
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+@pytest.mark.parametrize("ids", [[0, 1, 2, 3, 4, 5], [5, 2, 0, 1, 3, 4], [2, 2, 0, 2, 5, 0]])
+def test_it_is_clips_two_way_cross_entropy(ids):
+    """Also where captions repeat, since their vectors do, too."""
+    image, texts = unit(6, 0), unit(6, 1)
+    loss, _ = task_loss(image, texts, ids)
+    expected = clip_loss(image, texts[ids])
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, [image, texts]), torch.autograd.grad(expected, [image, texts]), atol=1e-12, rtol=1e-9
+    )
+
+
+def test_it_agrees_with_open_clip():
+    image, texts = unit(7, 0).float(), unit(7, 1).float()
+    loss, _ = task_loss(image, texts, range(7))
+    expected = open_clip.ClipLoss()(image, texts, torch.tensor(10.0))
+    torch.testing.assert_close(loss.float(), expected, atol=1e-6, rtol=0)
+
+
+def test_equal_captions_are_not_pushed_apart():
+    """Three pictures at the embedding of their one caption, a fourth pair opposite: nothing is left to gain."""
+    east = F.one_hot(torch.tensor([0]), 8).double()
+    texts = torch.cat([east, -east]).requires_grad_()
+    image = torch.cat([east, east, east, -east]).requires_grad_()
+    loss, _ = task_loss(image, texts, [0, 0, 0, 1], scale=100)
+    # a target that is uniform over three has an entropy that no model goes below
+    assert loss.item() == pytest.approx(3 / 4 * math.log(3), abs=1e-6)
+    for gradient in torch.autograd.grad(loss, [image, texts]):
+        assert gradient.abs().max() < 1e-6
+    for seed in range(5):
+        other, _ = task_loss(unit(4, seed), unit(2, seed + 9), [0, 0, 0, 1], scale=100)
+        assert other > loss
+
+
+def test_the_targets_are_uniform_over_all_positives():
+    image, text = unit(4, 0), unit(5, 1)
+    positive = torch.tensor([[1, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 0, 0, 0, 1]]).bool()
+    log_p = (10 * image @ text.T).log_softmax(1)
+    expected = -torch.stack([log_p[row, positive[row]].mean() for row in range(4)]).mean()
+    torch.testing.assert_close(info_nce(image, text, torch.tensor(10.0), positive), expected)
+
+
+def test_the_order_of_the_batch_does_not_matter():
+    image, texts = unit(5, 0), unit(7, 1)
+    ids, order = [4, 4, 5, 6, 5], [3, 0, 4, 2, 1]
+    loss, metrics = task_loss(image, texts, ids)
+    permuted, permuted_metrics = task_loss(image[order], texts, [ids[i] for i in order])
+    torch.testing.assert_close(loss, permuted)
+    assert metrics["batch_accuracy"] == permuted_metrics["batch_accuracy"]
+
+
+def test_batch_accuracy_counts_every_copy_of_the_right_caption():
+    # the nearest text of pictures 0 … 3 is caption 0, 0, 2, 1; argmax takes the first copy
+    texts, image = torch.eye(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)[[0, 0, 2, 1]]
+    assert task_loss(image, texts, [0, 0, 2, 1])[1]["batch_accuracy"] == 1
+    assert task_loss(image, texts, [0, 1, 2, 0])[1]["batch_accuracy"] == pytest.approx(0.5)
+
+
+def test_autocast_does_not_round_the_logits():
+    image, text, same = unit(6, 0).float(), unit(6, 1).float(), torch.eye(6, dtype=torch.bool)
+    exact = info_nce(image, text, torch.tensor(100.0), same)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(info_nce(image, text, torch.tensor(100.0), same), exact)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from calligram.data.transforms import AugmentConfig, train_transform
+from calligram.pictures import to_tensor
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+IMAGE = Image.fromarray(PIXELS)
+TENSOR = to_tensor(IMAGE)
+
+
+def transformed(seed: int, size: int = 12, image: Image.Image = IMAGE, **options) -> torch.Tensor:
+    return train_transform(image, size, AugmentConfig(**options), np.random.default_rng(seed))
+
+
+def test_without_augmentation_nothing_is_random():
+    assert torch.equal(transformed(0), TENSOR)
+    assert torch.equal(transformed(1), TENSOR)
+
+
+ALL_ON = {"flip": True, "min_crop": 0.5, "shift": 3}
+
+
+@pytest.mark.parametrize("options", [ALL_ON, {"flip": True}, {"min_crop": 0.5}, {"shift": 3}])
+def test_the_generator_decides_alone(options):
+    different = {transformed(seed, **options).numpy().tobytes() for seed in range(20)}
+    assert len(different) > 1
+    for seed in range(5):
+        assert torch.equal(transformed(seed, **options), transformed(seed, **options))
+
+
+def test_a_flip_mirrors_every_other_picture_left_to_right():
+    found = [transformed(seed, flip=True) for seed in range(100)]
+    mirrored = [torch.equal(x, TENSOR.flip(2)) for x in found]
+    assert all(torch.equal(x, TENSOR) for x, flipped in zip(found, mirrored, strict=True) if not flipped)
+    assert 30 < sum(mirrored) < 70
+
+
+def test_a_shift_moves_by_whole_pixels_and_repeats_the_edge():
+    seen = set()
+    for seed in range(300):
+        x = transformed(seed, shift=2)
+        found = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if torch.equal(x, shifted(dy, dx))]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 25
+
+
+def shifted(dy: int, dx: int) -> torch.Tensor:
+    rows, columns = (torch.arange(12) + dy).clamp(0, 11), (torch.arange(12) + dx).clamp(0, 11)
+    return TENSOR[:, rows][:, :, columns]
+
+
+def test_a_crop_keeps_at_least_the_share_that_is_asked_for():
+    """A picture whose columns count up: what is left of the range is the crop's share of the side."""
+    ramp = Image.fromarray(np.tile(np.arange(100, dtype=np.uint8)[None, :, None], (100, 1, 3)))
+    spans = [int(x.max()) - int(x.min()) for x in (transformed(s, 50, ramp, min_crop=0.6) for s in range(60))]
+    assert 56 <= min(spans) < 70 and 85 < max(spans) <= 99
+
+
+def test_a_crop_of_a_wide_picture_is_not_squeezed():
+    """A disc stays a disc."""
+    y, x = np.mgrid[:40, :120]
+    discs = sum(((x - cx) ** 2 + (y - 20) ** 2 < 64).astype(np.uint8) for cx in range(20, 120, 20)) * 255
+    image = Image.fromarray(np.repeat(discs[..., None], 3, 2))
+    for seed in range(10):
+        left = transformed(seed, 80, image, min_crop=0.99)[0] > 127
+        columns, rows = left.any(0).float().mean(), left.any(1).float().sum()
+        assert rows == pytest.approx(2 * 8 * 2, abs=2), "diameter 16 at twice the size"
+        assert columns > 0.5
+
+
+@pytest.mark.parametrize("fields", [{"min_crop": 0}, {"min_crop": 1.1}, {"shift": -1}, {"rotate": 3}])
+def test_wrong_configs_are_refused(fields):
+    with pytest.raises(ValidationError):
+        AugmentConfig(**fields)
