@@ -17,11 +17,13 @@ from calligram.cli.main import main as calligram_command
 from calligram.data.dataset import Record, Shards
 from calligram.data.manifest import Manifest
 from calligram.data.shapes.claims import Claims, ObjectClaims
-from calligram.eval.report import Curves, Fact, Gallery, Picture, Pictures, Section, Table, curves_of_run, write_report
+from calligram.eval.report import write_report
+from calligram.eval.report_parts import Curves, Fact, Gallery, Picture, Pictures, Section, Table, curves_of_run
 from calligram.eval.runner import evaluate, load_models, write_results
 from calligram.eval.task import EvalConfig, Models
 from calligram.eval.tasks.composition import Drawing, Order, draw_orders
 from calligram.nn.image import stack_images, to_uint8
+from calligram.pictures import to_image
 
 DEMO = Path("runs/demo")
 SHAPES, TOKENIZER, CLIP, DALLE = (DEMO / name for name in ("shapes", "tokenizer", "clip", "dalle"))
@@ -30,9 +32,7 @@ Thing = ObjectClaims
 ORDERS = [
     Order(
         "a red circle above a blue square",
-        Claims(
-            objects=(Thing(shape="circle", colour="red"), Thing(shape="square", colour="blue")), relation="above"
-        ),
+        Claims(objects=(Thing(shape="circle", colour="red"), Thing(shape="square", colour="blue")), relation="above"),
         "two-object",
     ),
     Order(
@@ -64,23 +64,21 @@ NEVER_SEEN = {"a green star at the top left", "two blue rings"}
 
 
 def main() -> int:
-    started = time.monotonic()
-    seconds: dict[str, float] = {}
+    clock = Clock()
     if not (SHAPES / "manifest.json").is_file():
-        stage(seconds, "1/6 draw the data", "data", "make", "shapes", "--out", str(SHAPES))
-    stage(seconds, "2/6 train the image tokenizer", "train", "demo-fsq", "--out", str(TOKENIZER), "--resume")
-    stage(seconds, "3/6 train CLIP", "train", "demo-clip", "--out", str(CLIP), "--resume")
-    stage(seconds, "4/6 train DALL-E", "train", "demo-dalle", "--out", str(DALLE), "--resume")
+        stage(clock, "1/6 draw the data", "data", "make", "shapes", "--num-samples", "30000", "--out", str(SHAPES))
+    stage(clock, "2/6 train the image tokenizer", "train", "demo-fsq", "--out", str(TOKENIZER), "--resume")
+    stage(clock, "3/6 train CLIP", "train", "demo-clip", "--out", str(CLIP), "--resume")
+    stage(clock, "4/6 train DALL-E", "train", "demo-dalle", "--out", str(DALLE), "--resume")
 
     models = load_models([TOKENIZER, CLIP, DALLE])
-    config = EvalConfig()
-    begin(seconds, "5/6 draw and judge captions of the test split")
+    config = EvalConfig(num_captions=150)
+    clock.begin("5/6 draw and judge captions of the test split")
     results = evaluate(models, SHAPES, config)
-    begin(seconds, "6/6 draw six sentences and write the report")
+    clock.begin("6/6 draw six sentences and write the report")
     assert models.dalle is not None
     drawings = list(draw_orders(models.dalle, models.clip, ORDERS, config, "draw six sentences"))
-    seconds["total"] = time.monotonic() - started
-    end(seconds)
+    seconds = clock.end()
     results |= {f"demo.seconds.{name.split(' ', 1)[-1].replace(' ', '_')}": value for name, value in seconds.items()}
     write_results(results, DEMO / "results.json")
     report(models, drawings, results, seconds)
@@ -88,28 +86,32 @@ def main() -> int:
     return 0
 
 
-def stage(seconds: dict[str, float], title: str, *command: str) -> None:
-    """Run one command of ``calligram``, as a person would type it, and note how long it took."""
-    begin(seconds, title)
+class Clock:
+    """Says what happens now, and how long each stage took."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.starts: dict[str, float] = {}
+
+    def begin(self, title: str) -> None:
+        print(f"\n== {title}", file=sys.stderr, flush=True)
+        self.starts[title] = time.monotonic()
+
+    def end(self) -> dict[str, float]:
+        """Seconds of each stage, and in total."""
+        now = time.monotonic()
+        times = [*self.starts.values(), now]
+        seconds = {title: end - start for title, start, end in zip(self.starts, times, times[1:], strict=False)}
+        return seconds | {"total": now - self.started}
+
+
+def stage(clock: Clock, title: str, *command: str) -> None:
+    """Run one command of ``calligram``, as a person would type it."""
+    clock.begin(title)
     print(f"$ calligram {' '.join(command)}", file=sys.stderr, flush=True)
     status = calligram_command(list(command))
     if status:
         sys.exit(status)
-
-
-_since: list[tuple[str, float]] = []
-
-
-def begin(seconds: dict[str, float], title: str) -> None:
-    end(seconds)
-    print(f"\n== {title}", file=sys.stderr, flush=True)
-    _since.append((title, time.monotonic()))
-
-
-def end(seconds: dict[str, float]) -> None:
-    while _since:
-        title, since = _since.pop()
-        seconds[title] = time.monotonic() - since
 
 
 def report(models: Models, drawings: list[Drawing], results: dict[str, float], seconds: dict[str, float]) -> None:
@@ -155,7 +157,7 @@ def facts(results: dict[str, float], seconds: dict[str, float]) -> list[Fact]:
 def drawn_section(drawings: list[Drawing]) -> Section:
     galleries = []
     for drawing in drawings:
-        pictures = [as_image(x) for x in drawing.images]
+        pictures = [to_image(x) for x in drawing.images]
         scores = [f"CLIP {float(s):.3f}" for s in drawing.scores] if drawing.scores is not None else [""] * 99
         prompt = drawing.order.caption
         note = scores[0] + (", a pair never seen in training" if prompt in NEVER_SEEN else "")
@@ -190,9 +192,7 @@ def read_section(models: Models) -> Section:
     for record, row in zip(records, probabilities, strict=True):
         best = int(row.argmax())
         note = f"{100 * float(row[best]):.0f} %"
-        pictures.append(
-            Picture(record.image(), manifest.class_names[best], note, good=best == record.meta["class"])
-        )
+        pictures.append(Picture(record.image(), manifest.class_names[best], note, good=best == record.meta["class"]))
     text = "Each picture shows a pair of colour and shape that training never had; CLIP chooses among 48 prompts."
     return Section("Pictures, read", text, [Pictures("Pairs never seen", pictures)])
 
@@ -209,7 +209,7 @@ def tokenizer_section(models: Models) -> Section:
     decoded = to_uint8(models.tokenizer.decode(models.tokenizer.encode(images)))
     pictures = []
     for before, after in zip(images, decoded, strict=True):
-        pictures += [Picture(as_image(before), "picture"), Picture(as_image(after), "from its tokens")]
+        pictures += [Picture(to_image(before), "picture"), Picture(to_image(after), "from its tokens")]
     grid = models.tokenizer.grid
     text = f"A picture is {grid * grid} tokens of a vocabulary of {models.tokenizer.vocab_size:,}."
     return Section("Pictures as words", text, [Pictures("Test pictures", pictures)])
@@ -223,12 +223,6 @@ def training_section(seconds: dict[str, float]) -> Section:
     ]
     rows = [[title, f"{s:.0f} s"] for title, s in seconds.items()]
     return Section("Training", "", [Curves("Curves", curves), Table("Time", ["stage", "time"], rows)])
-
-
-def as_image(image_uint8: torch.Tensor):
-    from PIL import Image
-
-    return Image.fromarray(image_uint8.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
 def farewell(results: dict[str, float]) -> None:

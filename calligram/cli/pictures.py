@@ -1,7 +1,7 @@
 """Pictures that a person names: files, folders and patterns such as ``photos/*.jpg``."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -32,7 +32,7 @@ def _named_by(word: str) -> list[Path]:
     return matching
 
 
-def read_pictures(paths: list[Path]) -> Iterator[tuple[Path, Image.Image | str]]:
+def read_pictures(paths: Iterable[Path]) -> Iterator[tuple[Path, Image.Image | str]]:
     """Each path with its picture, upright RGB, or with what is wrong."""
     for path in paths:
         try:

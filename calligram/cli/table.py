@@ -2,13 +2,13 @@
 
 import math
 import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 EIGHTHS = " ▏▎▍▌▋▊▉█"  # of a cell, from the left
 LEVELS = "▁▂▃▄▅▆▇█"
+LEAST_WIDTH = 8  # of a column that gives way
 
 
 def print_table(
@@ -18,24 +18,25 @@ def print_table(
 
     Where the terminal is too narrow the column ``squeeze`` gives way, its cells ending in "…".
     """
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.cells import cell_len  # letters of some scripts, and emoji, are two cells wide
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, header in enumerate(headers):
-        width = max(cell_len(row[number]) for row in [headers, *rows])
-        table.add_column(
-            header,
-            justify="right" if number in right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if number == squeeze else width,
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))  # Text: square brackets in a label are no markup
-    Console(file=sys.stdout, highlight=False).print(table)
+    widths = [max(map(cell_len, column)) for column in zip(headers, *rows, strict=True)]
+    others = sum(widths) - widths[squeeze] + 2 * (len(widths) - 1)
+    widths[squeeze] = min(widths[squeeze], max(shutil.get_terminal_size().columns - others, LEAST_WIDTH))
+    for row in [headers, *rows]:
+        cells = [
+            _fit(text, width, number in right) for number, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _fit(text: str, width: int, right: bool) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        text = set_cell_size(text, width - 1) + "…"
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
 
 
 def print_list(pairs: Iterable[tuple[str, str]]) -> None:

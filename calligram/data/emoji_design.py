@@ -129,7 +129,7 @@ def draw(path: Path, size: int, background: str) -> Image.Image:
     """A design's file as an RGB square of ``size`` pixels."""
     try:
         if path.suffix == ".svg":
-            rasterise = importlib.import_module("resvg_py").svg_to_bytes  # an extra, and needed here only
+            rasterise = importlib.import_module("resvg_py").svg_to_bytes  # needed here only
             content = rasterise(svg_string=path.read_text("utf-8"), width=size, height=size, skip_system_fonts=True)
         else:
             content = path.read_bytes()
@@ -146,7 +146,7 @@ def check_rasteriser(names: tuple[DesignName, ...]) -> None:
         others = " ".join(name for name in DESIGNS if name not in drawn and DESIGNS[name].extension == "png")
         raise UserError(
             f"resvg_py, which draws the SVG files of {', '.join(drawn)}, is not installed: "
-            f"pip install 'calligram[emoji]', or make do with --designs {others}"
+            f"pip install resvg-py, or make do with --designs {others}"
         )
 
 

@@ -56,7 +56,7 @@ def scan(tar: Path) -> list[IndexedSample]:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Key and extension as webdataset has them; without a key (hidden files) or extension it passes a file over."""
+    """Key and extension as webdataset has them; one is empty for hidden files and names without a dot."""
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
     return (folder + slash + stem if stem else ""), extension.lower()

@@ -61,7 +61,7 @@ def _check_shard(path: Path, shard: Shard, num_classes: int) -> Found:
     elif scanned:
         yield from _compare(scanned, indexed)
     # where the tar cannot be walked any more, its index still tells where the samples were
-    for key, sample in (indexed | scanned).items():
+    for key, sample in (scanned or indexed).items():
         for message in _check_sample(data, sample, indexed.get(key, sample), num_classes):
             yield key, message
 

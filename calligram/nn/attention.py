@@ -56,12 +56,13 @@ def _xformers_works() -> bool:
 
 
 def _xformers(q_BMHK: Tensor, k_BNHK: Tensor, v_BNHK: Tensor, causal: bool) -> Tensor:
-    import xformers.ops as ops  # pyright: ignore[reportMissingImports]  # an extra
+    from xformers import ops  # pyright: ignore[reportMissingImports]  # an extra
+    from xformers.ops.fmha import attn_bias as masks  # pyright: ignore[reportMissingImports]
 
     bias = None
     if causal:
         same_length = q_BMHK.shape[1] == k_BNHK.shape[1]
-        bias = ops.LowerTriangularMask() if same_length else ops.LowerTriangularFromBottomRightMask()
+        bias = masks.LowerTriangularMask() if same_length else masks.LowerTriangularFromBottomRightMask()
     return ops.memory_efficient_attention(q_BMHK, k_BNHK, v_BNHK, attn_bias=bias)
 
 

@@ -14,7 +14,7 @@ from calligram.train.config import TrainConfig
 _DATA = DataConfig(
     shards=Path("shards/fashion-mnist"),
     captions="first",  # one caption a class: other wordings of the same class would count as negatives
-    augment=AugmentConfig(flip=True, shift=2),
+    augment=AugmentConfig(flip=True, shift=1),
 )
 
 PRESETS = {
@@ -27,15 +27,13 @@ PRESETS = {
                 patch=4,
                 stem=(32, 64),
                 stem_blocks=1,
-                transformer=TransformerConfig(width=128, num_layers=2, num_heads=4, mlp_ratio=3),
+                transformer=TransformerConfig(width=96, num_layers=1, num_heads=3),
             ),
-            text=TextTowerConfig(
-                context_length=20, transformer=TransformerConfig(width=64, num_layers=2, num_heads=2)
-            ),
+            text=TextTowerConfig(context_length=20, transformer=TransformerConfig(width=64, num_layers=2, num_heads=2)),
         ),
         text_tokenizer=TextTokenizerConfig(type="bpe", vocab_size=320),
         train=TrainConfig(
-            steps=2000, batch_size=256, lr=2e-3, warmup_steps=100, weight_decay=0.05, save_every=250, log_every=25
+            steps=1400, batch_size=256, lr=2e-3, warmup_steps=100, weight_decay=0.05, save_every=350, log_every=25
         ),
     ),
 }

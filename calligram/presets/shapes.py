@@ -20,8 +20,8 @@ from calligram.train.config import TrainConfig
 
 _SHAPES = DataConfig(shards=Path("shards/shapes"))
 _TEXT = TextTokenizerConfig(type="bpe", vocab_size=512)
-_CONTEXT = 20  # tokens; the longest caption has 12 words and each is a token
-_GUIDED = SamplingConfig(guidance=2.0, temperature=0.9)
+_CONTEXT, _PROMPT = 20, 16  # tokens; the longest caption has 12 words and each is a token
+_GUIDED = SamplingConfig(guidance=2.5, temperature=0.8)
 
 
 def _text_tower(width: int, num_layers: int) -> TextTowerConfig:
@@ -37,7 +37,7 @@ PRESETS = {
     "demo-fsq": TokenizerRun(
         data=_at("runs/demo/shapes"),
         model=FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1)),
-        train=TrainConfig(steps=1800, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=30, save_every=900),
+        train=TrainConfig(steps=1100, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=25, save_every=550),
     ),
     "demo-clip": ClipRun(
         data=_at("runs/demo/shapes"),
@@ -50,15 +50,15 @@ PRESETS = {
             text=_text_tower(128, 2),
         ),
         text_tokenizer=_TEXT,
-        train=TrainConfig(steps=400, batch_size=128, lr=2e-3, log_every=20, save_every=200),
+        train=TrainConfig(steps=200, batch_size=128, lr=2e-3, log_every=10, save_every=100),
     ),
     "demo-dalle": DalleRun(
         data=_at("runs/demo/shapes"),
         image_tokenizer=Path("runs/demo/tokenizer"),
-        model=DalleConfig(text_length=_CONTEXT, transformer=TransformerConfig(width=128, num_layers=4, num_heads=4)),
+        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=2500, batch_size=16, lr=2e-3, log_every=50, save_every=1000),
+        train=TrainConfig(steps=3600, batch_size=24, lr=3e-3, log_every=50, save_every=600),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
@@ -81,7 +81,7 @@ PRESETS = {
     "dalle-shapes": DalleRun(
         data=_SHAPES,
         image_tokenizer=Path("runs/fsq-shapes"),
-        model=DalleConfig(text_length=_CONTEXT, transformer=TransformerConfig(width=192, num_layers=5, num_heads=6)),
+        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=192, num_layers=5, num_heads=6)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
         train=TrainConfig(steps=8000, batch_size=32, lr=1.5e-3, log_every=50, save_every=1000),

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from calligram import runs
+from calligram.errors import UserError
 from calligram.progress import Progress
 from calligram.train import checkpoint, distributed
 from calligram.train.config import TrainConfig
@@ -105,6 +107,8 @@ class Metrics:
         row = {name: float(distributed.mean(total / self.count)) for name, total in self.sums.items()}
         rate = self.count * self.config.batch_size / max(1e-9, time.monotonic() - self.since)
         row |= {"lr": lr, "samples_per_s": rate}
+        if not math.isfinite(row["loss"]):  # before such weights are saved
+            raise UserError(f"the loss is {row['loss']} at step {step}: try a lower --train.lr than {self.config.lr}")
         if self.main:
             self.file.write(json.dumps({"step": step, **row}) + "\n")
             self.file.flush()

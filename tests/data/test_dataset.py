@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 import pickle
@@ -99,8 +100,6 @@ def test_what_is_not_there_is_named(copy):
 
 def rewrite(copy, change) -> Shards:
     """The first shard's index with something changed in each sample's members."""
-    import json
-
     path = index.side_car(copy / "train" / "000000.tar")
     rows = json.loads(path.read_text())
     for _, members in rows:

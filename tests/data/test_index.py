@@ -49,7 +49,9 @@ def test_keys_and_extensions_are_those_of_webdataset(tmp_path):
     names = ["a.jpg", "a.txt", "b/c.cls.txt", "x.y/d.PNG", ".hidden", "README", "e/._mac.jpg", "f.json"]
     path = write_tar(tmp_path / "foreign.tar", names)
     ours = {sample.key: set(sample.members) for sample in index.scan(path)}
-    theirs = {s["__key__"]: set(s) - {"__key__", "__url__", "__local_path__"} for s in wds.WebDataset(str(path))}
+    reader = wds.WebDataset(str(path), shardshuffle=False)
+    theirs = {sample["__key__"]: {name for name in sample if not name.startswith("__")} for sample in reader}
+    theirs.pop("e/")  # there webdataset makes a sample of what macOS leaves behind
     assert ours == theirs == {"a": {"jpg", "txt"}, "b/c": {"cls.txt"}, "x.y/d": {"png"}, "f": {"json"}}
 
 

@@ -47,37 +47,41 @@ def test_bf16_training_on_a_cpu_computes_attention_in_fp32():
     assert torch.equal(out, attention(*(x.float() for x in qkv), causal=True).bfloat16())
 
 
-class FakeXformers:
-    """Stands in for xformers.ops: same layout and masks, computed by the formula."""
+class Triangle:
+    aligned = "top left"
 
-    class LowerTriangularMask:
-        aligned_right = False
 
-    class LowerTriangularFromBottomRightMask:
-        aligned_right = True
+class TriangleFromBottomRight:
+    aligned = "bottom right"
 
-    def __init__(self):
-        self.calls = 0
 
-    def memory_efficient_attention(self, q, k, v, attn_bias=None):
-        self.calls += 1
-        if attn_bias is not None and not attn_bias.aligned_right:
-            assert q.shape[1] == k.shape[1], "the plain triangle is aligned top left"
+def fake_xformers(calls: list) -> dict[str, ModuleType]:
+    """Modules with the names that xformers has, and the formula for its kernel."""
+
+    def memory_efficient_attention(q, k, v, attn_bias=None):
+        calls.append(attn_bias)
+        assert attn_bias is None or attn_bias.aligned == "bottom right" or q.shape[1] == k.shape[1]
         return formula(q, k, v, causal=attn_bias is not None)
+
+    names = ("xformers", "xformers.ops", "xformers.ops.fmha", "xformers.ops.fmha.attn_bias")
+    modules = {name: ModuleType(name) for name in names}
+    package, ops, fmha, masks = modules.values()
+    package.ops, ops.fmha, fmha.attn_bias = ops, fmha, masks
+    ops.memory_efficient_attention = memory_efficient_attention
+    masks.LowerTriangularMask, masks.LowerTriangularFromBottomRightMask = Triangle, TriangleFromBottomRight
+    return modules
 
 
 @pytest.mark.parametrize(("num_queries", "num_keys", "causal"), CASES)
 def test_xformers_branch_passes_layout_and_mask(monkeypatch, num_queries, num_keys, causal):
-    fake = FakeXformers()
-    package = ModuleType("xformers")
-    package.ops = fake
-    monkeypatch.setitem(sys.modules, "xformers", package)
-    monkeypatch.setitem(sys.modules, "xformers.ops", fake)
+    calls = []
+    for name, module in fake_xformers(calls).items():
+        monkeypatch.setitem(sys.modules, name, module)
     qkv = random_qkv(num_queries, num_keys)
     expected = attention(*qkv, causal=causal)
     monkeypatch.setattr(attention_module, "backend", lambda *_: "xformers")
     out = attention(*qkv, causal=causal)
-    assert fake.calls == 1
+    assert len(calls) == 1
     torch.testing.assert_close(out, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradients(out, qkv), gradients(expected, qkv), atol=1e-5, rtol=1e-4)
 

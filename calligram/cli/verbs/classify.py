@@ -27,7 +27,7 @@ PATH_WIDTH, BAR_WIDTH = 28, 20  # columns of the table
 
 
 class Flags(BaseModel):
-    """Tells which labels fit each picture best. A label is a word or a whole sentence.
+    """Tells which labels fit each picture best; a label may be a whole sentence.
 
     Exit status 1 where some pictures could not be read, 2 where none could.
     """

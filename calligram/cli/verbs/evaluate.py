@@ -1,4 +1,4 @@
-"""Measure runs on a data set: every task that fits, one table and a results.json."""
+"""Measures runs on a data set: every task that fits, one table and a results.json."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,8 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field
 
 from calligram.cli.console import say
+from calligram.cli.fields import AsJson, Device
+from calligram.cli.find import find_device
 from calligram.cli.flags import Names, parse
 
 
@@ -19,16 +21,19 @@ class Evaluate(BaseModel):
         description="run to evaluate; give it once for each run, one of each type (clip, tokenizer, dalle)"
     )
     data: Path = Field(default=Path("shards/shapes"), description="folder that `calligram data make` wrote")
-    tasks: Names = Field(default=(), description="tasks to run; without it all that fit")
-    out: Path | None = Field(default=None, description="where to write results.json")
+    tasks: Annotated[Names, tyro.conf.arg(help_behavior_hint="(default: all that fit)")] = Field(
+        default=(), description="evaluation tasks to run"
+    )
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = Field(
+        default=None, description="also write the results to this JSON file"
+    )
     split: str = Field(default="test", description="split to evaluate on")
     num_captions: int = Field(default=300, ge=3, description="captions to draw for composition")
     num_candidates: int = Field(default=16, ge=1, description="drawings of each caption, of which CLIP picks one")
     max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most")
     seed: int = Field(default=0, ge=0, description="of the drawings")
-    json_output: Annotated[bool, tyro.conf.arg(name="json")] = Field(
-        default=False, description="print the results as JSON"
-    )
+    device: Device = "auto"
+    as_json: AsJson = False
 
 
 def main(args: list[str]) -> None:
@@ -45,8 +50,8 @@ def main(args: list[str]) -> None:
         max_samples=flags.max_samples,
         seed=flags.seed,
     )
-    results = evaluate(load_models(flags.model), flags.data, config, flags.tasks)
-    print(as_text(results, flags.json_output))
+    results = evaluate(load_models(flags.model, find_device(flags.device)), flags.data, config, flags.tasks)
+    print(as_text(results, flags.as_json))
     if flags.out is not None:
         write_results(results, flags.out)
         say(f"wrote {flags.out}")

@@ -29,9 +29,9 @@ THE_RUNS_OWN = "(default: the run's own)"
 
 
 class Flags(BaseModel):
-    """Draws pictures of a sentence and writes the best, or the first where no CLIP chooses.
+    """Draws pictures of a sentence and writes the best; without --rerank the first.
 
-    A PNG keeps prompt, seed and settings as text. The same seed draws the same picture, alone or among others.
+    A PNG keeps the prompt, seed and settings. The same seed draws the same picture.
     """
 
     prompt: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPT")] = Field(description="what to draw")

@@ -21,7 +21,7 @@ NOT_TRAINED = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
 class Flags(BaseModel):
-    """Shows a run: its type, config, size, progress, last metrics, checkpoints and results."""
+    """Shows a run: type, size, progress, last metrics, checkpoints, config, results."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(description="folder of a run")
     as_json: AsJson = False
@@ -51,7 +51,7 @@ def describe(run: Path) -> dict[str, Any]:
         "losses": [row["loss"] for row in losses],
         "checkpoints": [{"name": folder.name, "bytes": size_of(folder)} for folder in checkpoints],
         "config": flatten(config),
-        "results": read_results(run),
+        "results": read_results(run, config["type"]),
     }
 
 
@@ -79,15 +79,19 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_results(run: Path) -> dict[str, float] | None:
-    """The numbers of ``calligram evaluate --out RUN/results.json``."""
-    path = run / RESULTS
-    if not path.is_file():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
-        raise UserError(f"{path} is not what `calligram evaluate` writes: delete it or evaluate again") from None
+def read_results(run: Path, kind: str) -> dict[str, float] | None:
+    """What ``calligram evaluate`` wrote into the run, or beside it for several runs: then the run's own numbers."""
+    for path in (run / RESULTS, run.parent / RESULTS):
+        if path.is_file():
+            try:
+                results = dict(json.loads(path.read_text(encoding="utf-8")))
+            except (ValueError, TypeError):
+                raise UserError(
+                    f"{path} is not what `calligram evaluate` writes: delete it, or evaluate again"
+                ) from None
+            own = {name: value for name, value in results.items() if name.startswith(f"{kind}.")}
+            return results if path.parent == run else own or None
+    return None
 
 
 def print_facts(run: Path, facts: dict[str, Any]) -> None:

@@ -12,8 +12,9 @@ from calligram.cli.flags import parse
 
 
 class Flags(BaseModel):
-    """Encodes every picture of a split with an image tokenizer and keeps the tokens beside the shards, as
-    `calligram train` does where they are missing.
+    """Encodes every picture of a split and keeps the tokens beside the shards.
+
+    Training a DALL-E does the same where they are missing.
     """
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")] = Field(

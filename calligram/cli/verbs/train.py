@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from calligram.cli.console import say
 from calligram.cli.fields import Switch
@@ -39,13 +39,15 @@ def main(args: list[str]) -> None:
 def parse_flags(name: str, config: AnyRun, args: list[str]) -> Any:
     """The fields of the preset's run, and those of every training."""
 
-    class Flags(type(config)):
-        out: Path = Field(Path("runs", name), description="folder of the run")
-        resume: Switch = Field(False, description="go on from the newest checkpoint in --out")
-
-    defaults = Flags.model_construct(**dict(config), out=Path("runs", name), resume=False)
+    flags = create_model(
+        "Flags",
+        __base__=type(config),
+        out=(Path, Field(Path("runs", name), description="folder of the run")),
+        resume=(Switch, Field(False, description="go on from the newest checkpoint in --out")),
+    )
+    defaults = flags.model_construct(**dict(config), out=Path("runs", name), resume=False)
     prog = f"{PROG} {name}"
-    return parse(Flags, args, prog=prog, description=inspect.cleandoc(type(config).__doc__ or ""), default=defaults)
+    return parse(flags, args, prog=prog, description=inspect.cleandoc(type(config).__doc__ or ""), default=defaults)
 
 
 def list_presets() -> None:

@@ -13,7 +13,6 @@ from calligram.data.shapes.scene import (
     RGB,
     SEEN_CLASSES,
     SIZES,
-    Background,
     Colour,
     Kind,
     Scene,
@@ -77,17 +76,9 @@ def _object(rng: np.random.Generator, pair: tuple[Colour, Shape], size: Size, ce
     return SceneObject(shape=shape, colour=colour, size=size, x=x, y=y, radius=round(rng.uniform(*RADII[size]), 4))
 
 
-def _background(rng: np.random.Generator) -> Background:
-    """A light grey with a tint, and a soft gradient: far from every colour of the palette.
-
-    Softly, since every bit of background is a bit that a tokenizer has to keep and a decoder to guess.
-    """
-    start = rng.uniform(226, 242) + rng.uniform(-4, 4, 3)
-    return Background(start=_rgb(start), end=_rgb(start), angle=float(rng.integers(360)))
-
-
-def _rgb(values_C: np.ndarray) -> RGB:
-    red, green, blue = (int(value) for value in np.clip(values_C, 0, 250).round())
+def _background(rng: np.random.Generator) -> RGB:
+    """A light grey with a tint: far from every colour of the palette."""
+    red, green, blue = (int(value) for value in (rng.uniform(226, 242) + rng.uniform(-4, 4, 3)).round())
     return red, green, blue
 
 

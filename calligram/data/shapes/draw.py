@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from calligram.data.shapes.scene import PALETTE, Background, Scene, SceneObject, Shape
+from calligram.data.shapes.scene import PALETTE, Scene, SceneObject, Shape
 
 SUPERSAMPLING = 4
 NUM_CURVE_POINTS = 72
@@ -17,7 +17,7 @@ CROSS_HALF_WIDTH = 0.30
 
 def draw(scene: Scene, image_size: int = 64) -> Image.Image:
     """The picture of a scene, RGB, ``image_size`` pixels wide and high."""
-    picture = _draw_background(scene.background, image_size)
+    picture = Image.new("RGB", (image_size, image_size), scene.background)
     for each in scene.objects:
         _draw_object(picture, each)
     return picture
@@ -65,19 +65,3 @@ def _draw_object(picture: Image.Image, each: SceneObject) -> None:
     if each.shape == "ring":
         pen.polygon((corners * RING_INNER_RADIUS + centre).ravel().tolist(), fill=0)
     picture.paste(PALETTE[each.colour], (left, top), mask.reduce(SUPERSAMPLING))
-
-
-def _draw_background(background: Background, image_size: int) -> Image.Image:
-    start, end = np.array(background.start, np.float32), np.array(background.end, np.float32)
-    if background.start == background.end:
-        return Image.new("RGB", (image_size, image_size), background.start)
-    weight_HW = _gradient(background.angle, image_size)
-    pixels_HWC = start + weight_HW[:, :, None] * (end - start)
-    return Image.fromarray((pixels_HWC + 0.5).astype(np.uint8))
-
-
-def _gradient(angle: float, image_size: int) -> np.ndarray:
-    """Weights (image_size, image_size), linear across the picture in the direction of the angle, 0 to 1 at most."""
-    steps = (np.arange(image_size, dtype=np.float32) + 0.5) / image_size - 0.5
-    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    return 0.5 + (steps * cos + steps[:, None] * sin) / (abs(cos) + abs(sin))

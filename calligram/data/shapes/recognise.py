@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from calligram.data.shapes.draw import draw
-from calligram.data.shapes.scene import PALETTE, SHAPES, Background, Scene, SceneObject, Shape
+from calligram.data.shapes.scene import PALETTE, SHAPES, Scene, SceneObject, Shape
 
 MAX_ANGLE = 6.0  # degrees by which a shape may be turned and still be known
 GRID_SIZE = 24  # samples across a normalised silhouette
@@ -105,7 +105,7 @@ def _drawing(shape: Shape, angle: float) -> Image.Image:
     """One shape, white on black, made by the very pen that draws the scenes."""
     radius = _RADIUS_PIXELS / _CANVAS_PIXELS
     each = SceneObject(shape=shape, colour="black", size="large", x=0.5, y=0.5, radius=radius, angle=angle)
-    white = Background(start=(255, 255, 255), end=(255, 255, 255))
-    picture = np.asarray(draw(Scene(background=white, objects=(each,)), _CANVAS_PIXELS).convert("L"), np.float32)
+    scene = Scene(background=(255, 255, 255), objects=(each,))
+    picture = np.asarray(draw(scene, _CANVAS_PIXELS).convert("L"), np.float32)
     ink = np.asarray(Image.new("RGB", (1, 1), PALETTE["black"]).convert("L"), np.float32)[0, 0]
     return Image.fromarray(((255 - picture) / (255 - ink) * 255).round().astype(np.uint8))

@@ -67,22 +67,12 @@ class SceneObject(BaseModel):
     angle: float = 0.0  # degrees
 
 
-class Background(BaseModel):
-    """A soft gradient from ``start`` to ``end`` across the picture, in the direction of ``angle`` degrees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    start: RGB
-    end: RGB
-    angle: float = 0.0
-
-
 class Scene(BaseModel):
     """All that a picture shows; its JSON (``model_dump_json``) is enough to draw it again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    background: Background
+    background: RGB
     objects: tuple[SceneObject, ...]
 
 

@@ -42,8 +42,8 @@ class Reconstruction(EvalTask):
             ssim.update(decoded, images)
             uses_V += torch.bincount(ids_BN.flatten(), minlength=tokenizer.vocab_size)
         share = uses_V / uses_V.sum()
-        yield "tokenizer.psnr_db", float(psnr.compute())
-        yield "tokenizer.ssim", float(ssim.compute())
+        yield "tokenizer.psnr_db", psnr.compute().item()
+        yield "tokenizer.ssim", torch.as_tensor(ssim.compute()).item()
         yield "tokenizer.usage", float((uses_V > 0).float().mean())
         yield "tokenizer.perplexity", float(torch.special.entr(share).sum().exp())
         yield "tokenizer.tokens_per_picture", tokenizer.grid**2

@@ -16,7 +16,6 @@ from calligram.data.shapes.scene import (
     PALETTE,
     SHAPES,
     SIZES,
-    Background,
     Scene,
     SceneObject,
     place_of,
@@ -25,7 +24,7 @@ from calligram.data.shapes.scene import (
 from calligram.data.sources.shapes import ShapesSource
 
 SOURCE = ShapesSource()
-GREY = Background(start=(220, 220, 215), end=(220, 220, 215))
+GREY = (220, 220, 215)
 NUM_CLEAN, NUM_BLURRED = 500, 150
 
 
@@ -115,7 +114,7 @@ def test_touching_objects_of_different_colours_are_told_apart():
 
 @pytest.mark.parametrize("strange", ["half a disc", "a bar", "two discs in one"])
 def test_what_is_none_of_the_shapes_has_no_shape(strange):
-    picture = Image.new("RGB", (64, 64), GREY.start)
+    picture = Image.new("RGB", (64, 64), GREY)
     pen = ImageDraw.Draw(picture)
     if strange == "half a disc":
         pen.pieslice((16, 16, 48, 48), 0, 180, fill=PALETTE["red"])

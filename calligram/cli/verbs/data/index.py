@@ -14,7 +14,7 @@ from calligram.progress import track
 
 
 class Flags(BaseModel):
-    """Writes the index beside each shard anew: where in the tar every picture and caption lies.
+    """Writes the index beside each shard: where every picture and caption lies.
 
     Takes the shards that the manifest names, or every .tar in a folder without one.
     """
@@ -36,4 +36,7 @@ def shards_in(folder: Path) -> list[Path]:
         shards = sorted(folder.rglob("*.tar"))
     if not shards:
         raise UserError(f"{folder} has no shards: no {FILE_NAME} and no .tar in it")
+    for path in shards:
+        if not path.is_file():
+            raise UserError(f"shard {path} is missing: fetch or make the data set again")
     return shards

@@ -19,7 +19,10 @@ MOST_READ = 5000  # samples of a split whose captions are looked at
 
 
 class Flags(BaseModel):
-    """Tells what a data set holds. Captions are counted on 5,000 samples of a split at most, evenly spread."""
+    """Tells what a data set holds: samples, captions, classes, licence.
+
+    Captions are counted on 5,000 samples of a split at most, evenly spread.
+    """
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
         description="folder of a data set"

@@ -29,7 +29,8 @@ def main(args: list[str]) -> None:
         return
     name, *rest = args
     kind = source_named(name)
-    flags: Any = parse(flags_of(kind), rest, prog=f"{PROG} {name}", description=inspect.cleandoc(kind.__doc__ or ""))
+    words = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
+    flags: Any = parse(flags_of(kind), rest, prog=f"{PROG} {name}", description=words)
     source = kind(**{field: getattr(flags, field) for field in kind.model_fields})
     make_folder(flags.out.parent, "--out")
     manifest = write_shards(source, flags.out, flags.samples_per_shard, flags.processes)

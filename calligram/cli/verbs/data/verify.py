@@ -16,7 +16,7 @@ from calligram.data.verify import Problem, verify
 
 
 class Flags(BaseModel):
-    """Checks a data set against its manifest: sizes, checksums, index, pictures, captions.
+    """Checks sizes, checksums, indexes, pictures and captions of a data set.
 
     Prints a line for each problem, and exits with status 1 where there is one.
     """

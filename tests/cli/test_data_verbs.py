@@ -1,0 +1,180 @@
+"""``calligram data make|verify|index|info`` as a person types them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from calligram.cli.main import main
+from calligram.data import index
+from calligram.data.manifest import Manifest
+from calligram.data.sources import sources
+
+MAKE = "data make shapes --num-samples 7 --num-test 3 --num-holdout 0 --processes 1".split()
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+@pytest.fixture
+def photos(here) -> Path:
+    """Two classes, one picture that is text, and one that nothing is said about."""
+    folder = here / "photos"
+    for number, name in enumerate(["cat/a.png", "cat/b.png", "dog/c.png", "nothing.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(folder / name)
+    (folder / "dog/text.png").write_text("hello")
+    return folder
+
+
+def test_make_without_a_name_lists_the_sources(capsys):
+    assert main(["data", "make"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in sources())
+
+
+def test_make_writes_what_it_was_told(here, capsys):
+    assert main([*MAKE, "--samples-per-shard", "4", "--out", "sets/mine"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[:3] for line in out.splitlines()] == [
+        ["split", "samples", "shards"],
+        ["train", "7", "2"],
+        ["test", "3", "1"],
+        ["holdout", "0", "0"],
+    ]
+    assert "sets/mine is ready, licence: CC0-1.0" in err
+    assert Manifest.load(here / "sets/mine").num_samples("train") == 7
+
+
+def test_make_has_a_place_of_its_own(here):
+    assert main(MAKE) == 0
+    assert (here / "shards/shapes/manifest.json").is_file()
+
+
+def test_make_from_a_folder_reports_what_it_left_out(photos, capsys):
+    assert main(["data", "make", "folder", "--root", "photos", "--test-fraction", "0", "--out", "pets"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split()[:2] == ["train", "3"]
+    assert "left out 2 pictures:\n" in err
+    assert "photos/dog/text.png: not a picture" in err
+    assert "photos/nothing.png: nothing says what it shows" in err
+    assert Manifest.load(Path("pets")).class_names == ["cat", "dog"]
+
+
+def test_make_names_no_more_than_a_few(photos, capsys):
+    for number in range(9):
+        (photos / f"cat/bad{number}.png").write_text("no")
+    assert main(["data", "make", "folder", "--root", "photos", "--test-fraction", "0", "--out", "pets"]) == 0
+    err = capsys.readouterr().err
+    assert "left out 11 pictures:\n" in err
+    assert err.count("not a picture") <= 5
+    assert "  and 6 more\n" in err
+
+
+def test_verify_is_content_with_what_make_wrote(here, capsys):
+    main(MAKE)
+    capsys.readouterr()
+    assert main(["data", "verify", "shards/shapes"]) == 0
+    assert capsys.readouterr().out == "2 shards, 10 samples: no problems\n"
+
+
+def test_verify_tells_all_that_is_wrong(here, capsys):
+    main(MAKE)
+    Path("shards/shapes/test/000000.tar").unlink()
+    train = Path("shards/shapes/train/000000.tar")
+    sample = index.read(train)[2]
+    data = bytearray(train.read_bytes())
+    data[sample.members["txt"].offset] ^= 1
+    train.write_bytes(data)
+    capsys.readouterr()
+    assert main(["data", "verify", "shards/shapes"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "train/000000.tar: its bytes have changed: the sha256 is not the manifest's",
+        f"train/000000.tar, sample {sample.key}: .txt has changed since it was indexed (its crc32)",
+        "test/000000.tar: the file is missing",
+        "2 shards, 10 samples: 3 problems",
+    ]
+    assert main(["data", "verify", "shards/shapes", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["shards"] == 2
+    assert report["problems"][2] == {"shard": "test/000000.tar", "key": None, "message": "the file is missing"}
+
+
+def test_index_makes_lost_ones_anew(here, capsys):
+    main(MAKE)
+    side_car = index.side_car(Path("shards/shapes/train/000000.tar"))
+    before = side_car.read_text()
+    side_car.write_text("[]")
+    capsys.readouterr()
+    assert main(["data", "index", "shards/shapes"]) == 0
+    assert capsys.readouterr().out == "indexed 2 shards, 10 samples\n"
+    assert side_car.read_text() == before
+
+
+def test_index_takes_tars_from_elsewhere(here, capsys):
+    main(MAKE)
+    Path("plain").mkdir()
+    shutil.copy("shards/shapes/train/000000.tar", "plain/a.tar")
+    capsys.readouterr()
+    assert main(["data", "index", "plain"]) == 0
+    assert capsys.readouterr().out == "indexed 1 shards, 7 samples\n"
+    assert len(index.read(Path("plain/a.tar"))) == 7
+
+
+def test_info(here, capsys):
+    main(MAKE)
+    capsys.readouterr()
+    assert main(["data", "info", "shards/shapes"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("shapes: 48 classes, licence: CC0-1.0\n")
+    assert max(map(len, out.splitlines())) <= 80
+    assert main(["data", "info", "shards/shapes", "--json"]) == 0
+    splits = json.loads(capsys.readouterr().out)["splits"]
+    assert splits["train"]["samples"] == 7
+    assert splits["holdout"] == {"samples": 0, "shards": 0, "bytes": 0}
+    words = splits["train"]["caption_words"]
+    assert 2 <= words["min"] <= words["median"] <= words["max"] <= 12
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("make shaps", "unknown source 'shaps'; did you mean shapes?"),
+        ("make xyzzy", "unknown source 'xyzzy'; there are: emoji, "),
+        ("make --out x", "calligram data make: name the source before its flags; there are: emoji, "),
+        ("make shapes --num-samples 0", "--num-samples 0: should be greater than or equal to 1"),
+        ("make shapes --processes 0", "--processes 0: should be greater than or equal to 1"),
+        ("make shapes --out /proc/nowhere/x", "--out: cannot make the folder /proc/nowhere"),
+        ("make shapes --out photos", "photos exists and is not a calligram data set"),
+        ("make folder", "missing: --root PATH"),
+        ("make folder --root nowhere", "nowhere does not exist"),
+        ("verify nowhere", "no manifest.json in nowhere"),
+        ("verify photos", "no manifest.json in photos"),
+        ("index photos", "photos has no shards"),
+        ("index nowhere", "nowhere has no shards"),
+        ("info nowhere", "no manifest.json in nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(photos, capsys, argv, line):
+    assert main(["data", *argv.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"calligram: error: {line}")
+    assert err.count("\n") == 1
+
+
+def test_index_of_a_shard_that_is_gone(here, capsys):
+    main(MAKE)
+    Path("shards/shapes/test/000000.tar").unlink()
+    capsys.readouterr()
+    assert main(["data", "index", "shards/shapes"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "calligram: error: shard shards/shapes/test/000000.tar is missing: fetch or make the data set again\n"
+    )

@@ -1,0 +1,150 @@
+"""Two processes on one machine against one process with the whole batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from calligram import runs
+from calligram.clip.task import ClipTask
+from calligram.train import distributed
+
+ROOT = Path(__file__).parents[2]
+
+
+class TwoTables(nn.Module):
+    """A CLIP as small as can be: pictures are vectors, texts have one id."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.image = nn.Parameter(torch.randn(6, 5, generator=generator))
+        self.text = nn.Parameter(torch.randn(10, 5, generator=generator))
+        self.logit_scale = nn.Parameter(torch.tensor(1.5))
+
+    def encode_image(self, images):
+        return nn.functional.normalize(images @ self.image, dim=-1)
+
+    def encode_text(self, ids):
+        return nn.functional.normalize(self.text[ids[:, 0]], dim=-1)
+
+    def scale(self):
+        return self.logit_scale.exp()
+
+
+def global_batch() -> dict[str, torch.Tensor]:
+    images = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
+    return {"image": images, "text": torch.tensor([[0], [1], [2], [0], [3], [0], [4], [1]])}
+
+
+def one_process():
+    model = TwoTables()
+    loss, metrics = ClipTask(model)(global_batch())
+    loss.backward()
+    return float(loss.detach()), float(metrics["batch_accuracy"]), [p.grad for p in model.parameters()]
+
+
+def each_process(rank: int, world_size: int, folder: str) -> None:
+    """What one of several processes finds, written to a file of its own."""
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    model = TwoTables()
+    task = distributed.wrap(ClipTask(model, distributed.gather))
+    share = 8 // world_size
+    loss, metrics = task({name: x[rank * share : (rank + 1) * share] for name, x in global_batch().items()})
+    loss.backward()
+    found = {
+        "loss": float(distributed.mean(loss.detach())),
+        "accuracy": float(distributed.mean(metrics["batch_accuracy"])),
+        "gradients": [p.grad.tolist() for p in model.parameters()],
+        "is_main": distributed.is_main(),
+        "gathered": distributed.gather(torch.tensor([[rank]])).tolist(),
+    }
+    Path(folder, f"{rank}.json").write_text(json.dumps(found))
+    distributed.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_and_gradient_of_the_whole_batch(tmp_path):
+    command = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_distributed as t; "
+    children = [
+        subprocess.Popen([sys.executable, "-c", f"{command}t.each_process({rank}, 2, {str(tmp_path)!r})"], cwd=ROOT)
+        for rank in (0, 1)
+    ]
+    assert [child.wait(timeout=200) for child in children] == [0, 0]
+    loss, accuracy, gradients = one_process()
+    for rank in (0, 1):
+        found = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert found["loss"] == pytest.approx(loss, abs=1e-6)
+        assert found["accuracy"] == pytest.approx(accuracy)
+        assert found["is_main"] == (rank == 0)
+        assert found["gathered"] == [[0], [1]]
+        for ours, theirs in zip(gradients, found["gradients"], strict=True):
+            torch.testing.assert_close(torch.tensor(theirs), ours, atol=1e-6, rtol=1e-5)
+
+
+def test_alone_everything_is_as_if_there_were_no_others():
+    x = torch.randn(3, 2, requires_grad=True)
+    task = nn.Linear(2, 2)
+    assert distributed.gather(x) is x and distributed.mean(x) is x and distributed.wrap(task) is task
+    assert distributed.is_main() and (distributed.rank(), distributed.world_size()) == (0, 1)
+
+
+def test_each_step_seed_and_rank_has_noise_of_its_own(monkeypatch):
+    draws = []
+    for seed, step, rank in [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0)]:
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        distributed.seed_step(seed, step)
+        draws.append(tuple(torch.rand(4).tolist()))
+    assert len(set(draws)) == 4 and draws[0] == draws[-1]
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from calligram.clip.model import ClipConfig
+from calligram.clip.towers import TextTowerConfig, ViTConfig
+from calligram.data.loader import DataConfig
+from calligram.nn.transformer import TransformerConfig
+from calligram.presets.build import start
+from calligram.presets.config import ClipRun
+from calligram.train.config import TrainConfig
+
+if __name__ == "__main__":
+    shards, run = map(Path, sys.argv[1:])
+    small = TransformerConfig(width=16, num_layers=1, num_heads=2)
+    image, text = ViTConfig(patch=8, transformer=small), TextTowerConfig(transformer=small)
+    config = ClipRun(
+        data=DataConfig(shards=shards, num_workers=0),
+        model=ClipConfig(image_size=16, embed_dim=8, image=image, text=text),
+        train=TrainConfig(steps=6, batch_size=12, warmup_steps=1, log_every=2, save_every=3),
+    )
+    start(config, run)
+"""
+
+
+@pytest.mark.slow
+def test_torchrun_trains_as_one_process_does(drawings, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    for name, launcher in {"one": [], "two": torchrun}.items():
+        command = [sys.executable, *launcher, str(script), str(drawings), str(tmp_path / name)]
+        subprocess.run(command, env=environment, check=True, timeout=250, cwd=tmp_path)
+    one, two = (runs.read_metrics(tmp_path / name) for name in ("one", "two"))
+    assert [row["step"] for row in one] == [row["step"] for row in two] == [2, 4, 6]
+    for ours, theirs in zip(one, two, strict=True):
+        for name in ("loss", "grad_norm", "batch_accuracy", "logit_scale", "lr"):
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-5), name
+    assert one[0]["loss"] != one[-1]["loss"]
