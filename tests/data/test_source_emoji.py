@@ -303,12 +303,12 @@ def test_what_npm_packs_is_used(cache, tmp_path, monkeypatch):
     assert (fetched / "openmoji-17.0.0.tgz").read_bytes() == (cache / "openmoji-17.0.0.tgz").read_bytes()
 
 
-def test_without_the_rasteriser_the_extra_is_named(cache, monkeypatch):
+def test_without_the_rasteriser_its_package_is_named(cache, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "resvg_py" else real(name, *rest)
     )
-    with pytest.raises(UserError, match=r"openmoji, fluent, fluent-flat.*calligram\[emoji\].*--designs google twitter"):
+    with pytest.raises(UserError, match=r"openmoji, fluent, fluent-flat.*pip install resvg-py.*--designs google twitter"):
         EmojiSource(cache=cache).splits()
     assert png_source(cache).splits() == {"train": 5, "test": 5}
 

@@ -47,15 +47,13 @@ def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple
     classes, vectors, pending = [], [], []
     for i in track(range(len(shards)), f"embed {shards.split} pictures"):
         record = shards[i]
-        if "class" not in record.meta:
+        if "class" not in record.meta or len(classes) == max_samples:
             continue
         classes.append(int(record.meta["class"]))
         pending.append(record.image())
         if len(pending) == clip.batch_size:
             vectors.append(clip.embed_images(pending))
             pending = []
-        if len(classes) == max_samples:
-            break
     if pending:
         vectors.append(clip.embed_images(pending))
     empty = torch.empty(0, clip.model.config.embed_dim)
