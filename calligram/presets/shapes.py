@@ -24,9 +24,15 @@ _CONTEXT, _PROMPT = 20, 16  # tokens; the longest caption has 12 words and each 
 _GUIDED = SamplingConfig(guidance=2.5, temperature=0.8)
 
 
-def _text_tower(width: int, num_layers: int) -> TextTowerConfig:
-    transformer = TransformerConfig(width=width, num_layers=num_layers, num_heads=width // 32)
-    return TextTowerConfig(context_length=_CONTEXT, transformer=transformer)
+_FSQ = FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1))
+_CLIP = ClipConfig(
+    image=ViTConfig(
+        patch=16,
+        stem=(24, 48, 96, 128),
+        transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
+    ),
+    text=TextTowerConfig(context_length=_CONTEXT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)),
+)
 
 
 def _at(folder: str) -> DataConfig:
@@ -36,19 +42,12 @@ def _at(folder: str) -> DataConfig:
 PRESETS = {
     "demo-fsq": TokenizerRun(
         data=_at("runs/demo/shapes"),
-        model=FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1)),
+        model=_FSQ,
         train=TrainConfig(steps=1100, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=25, save_every=550),
     ),
     "demo-clip": ClipRun(
         data=_at("runs/demo/shapes"),
-        model=ClipConfig(
-            image=ViTConfig(
-                patch=16,
-                stem=(24, 48, 96, 128),
-                transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
-            ),
-            text=_text_tower(128, 2),
-        ),
+        model=_CLIP,
         text_tokenizer=_TEXT,
         train=TrainConfig(steps=200, batch_size=128, lr=2e-3, log_every=10, save_every=100),
     ),
@@ -62,19 +61,12 @@ PRESETS = {
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
-        model=FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channels=(32, 96), num_blocks=1)),
+        model=_FSQ,
         train=TrainConfig(steps=6000, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=50, save_every=1000),
     ),
     "clip-shapes": ClipRun(
         data=_SHAPES,
-        model=ClipConfig(
-            image=ViTConfig(
-                patch=16,
-                stem=(24, 48, 96, 128),
-                transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
-            ),
-            text=_text_tower(128, 2),
-        ),
+        model=_CLIP,
         text_tokenizer=_TEXT,
         train=TrainConfig(steps=1500, batch_size=128, lr=2e-3, save_every=500),
     ),

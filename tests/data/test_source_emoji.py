@@ -308,7 +308,9 @@ def test_without_the_rasteriser_its_package_is_named(cache, monkeypatch):
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "resvg_py" else real(name, *rest)
     )
-    with pytest.raises(UserError, match=r"openmoji, fluent, fluent-flat.*pip install resvg-py.*--designs google twitter"):
+    with pytest.raises(
+        UserError, match=r"openmoji, fluent, fluent-flat.*pip install resvg-py.*--designs google twitter"
+    ):
         EmojiSource(cache=cache).splits()
     assert png_source(cache).splits() == {"train": 5, "test": 5}
 

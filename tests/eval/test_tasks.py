@@ -1,0 +1,113 @@
+"""Every evaluation task: found by itself, runs on tiny models, and its figures mean what they say."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+from calligram.data.dataset import Shards
+from calligram.data.manifest import Manifest
+from calligram.data.shapes.scene import KINDS
+from calligram.errors import UserError
+from calligram.eval import runner
+from calligram.eval.runner import evaluate, load_models, tasks
+from calligram.eval.task import EvalConfig, Models
+from calligram.eval.tasks.composition import choose_orders, is_right, judge, summarise
+from calligram.pictures import to_tensor
+
+SMALL = EvalConfig(num_captions=3, num_candidates=2)
+
+
+@pytest.fixture(scope="module")
+def models(tiny_runs) -> Models:
+    return load_models([tiny_runs.tokenizer, tiny_runs.clip, tiny_runs.dalle])
+
+
+@pytest.fixture(scope="module")
+def results(models, tiny_runs) -> dict[str, float]:
+    return evaluate(models, tiny_runs.shards, SMALL)
+
+
+def test_the_tasks_are_found():
+    assert {"zero-shot", "retrieval", "reconstruction", "likelihood", "composition"} <= set(tasks())
+
+
+@pytest.mark.parametrize("name", sorted(tasks()))
+def test_every_task_yields_finite_numbers_under_dotted_names(name, models, tiny_runs):
+    found = evaluate(models, tiny_runs.shards, SMALL, [name])
+    assert found
+    for key, value in found.items():
+        assert key.split(".")[0] in ("clip", "tokenizer", "dalle") and " " not in key
+        # a category of which no caption was drawn is absent, not a NaN
+        assert math.isfinite(value), key
+
+
+def test_shares_are_shares(results):
+    shares = [v for k, v in results.items() if "top" in k or "recall" in k or "all_right" in k or "usage" in k]
+    assert shares and all(0 <= share <= 1 for share in shares)
+
+
+def test_top_5_is_no_worse_than_top_1(results):
+    assert results["clip.zero_shot.top5"] >= results["clip.zero_shot.top1"]
+
+
+def test_an_untrained_decoder_is_as_surprised_as_chance(results, models):
+    # six steps of training leave it near a uniform guess over the vocabulary
+    assert results["dalle.bits_per_token"] == pytest.approx(math.log2(models.dalle.image_tokenizer.vocab_size), abs=0.7)
+
+
+def test_results_do_not_depend_on_the_run(models, tiny_runs, results):
+    assert evaluate(models, tiny_runs.shards, SMALL) == results
+
+
+def test_a_task_without_its_model_says_which_is_missing(models, tiny_runs):
+    with pytest.raises(UserError, match="composition cannot run: it needs a dalle run"):
+        evaluate(Models(clip=models.clip), tiny_runs.shards, SMALL, ["composition"])
+
+
+def test_unknown_task_and_split(models, tiny_runs):
+    with pytest.raises(UserError, match="did you mean zero-shot"):
+        runner.check_tasks(["zeroshot"])
+    with pytest.raises(UserError, match="split 'validation'"):
+        evaluate(models, tiny_runs.shards, EvalConfig(split="validation"))
+
+
+def test_two_runs_of_a_kind_are_refused(tiny_runs):
+    with pytest.raises(UserError, match="second clip run"):
+        load_models([tiny_runs.clip, tiny_runs.clip])
+
+
+def test_orders_come_in_equal_parts_and_their_pictures_are_right(tiny_runs):
+    shards = Shards(tiny_runs.shards, "train")
+    orders = choose_orders(shards, 30)
+    assert [sum(order.kind == kind for order in orders) for kind in KINDS] == [10, 10, 10]
+    by_caption = {(caption): shards[i] for i in range(len(shards)) for caption in shards[i].captions}
+    for order in orders:
+        assert is_right(to_tensor(by_caption[order.caption].image()), order.claims)
+
+
+def test_a_wrong_picture_is_judged_wrong(tiny_runs):
+    order = choose_orders(Shards(tiny_runs.shards, "train"), 3)[0]
+    empty = to_tensor(Image.new("RGB", (64, 64), (230, 230, 230)))
+    assert not is_right(empty, order.claims)
+
+
+def test_reranking_can_only_choose_among_the_candidates(tiny_runs, models):
+    shards = Shards(tiny_runs.shards, "train")
+    order = choose_orders(shards, 3)[0]
+    right = next(shards[i] for i in range(len(shards)) if order.caption in shards[i].captions)
+    empty = to_tensor(Image.new("RGB", (64, 64), (230, 230, 230)))
+    candidates = torch.stack([empty, to_tensor(right.image())])
+    alone = judge(order, candidates, None)
+    assert not alone.first_right and not alone.best_right
+    ranked = judge(order, candidates, models.clip)
+    assert ranked.scores is not None and ranked.scores[0] >= ranked.scores[1]
+    assert not ranked.first_right and ranked.best_right == torch.equal(ranked.images[0], candidates[1])
+    assert dict(summarise([ranked, alone]))["all_right"] == ranked.best_right / 2
+
+
+def test_the_tokenizer_of_a_dalle_is_evaluated_with_it(tiny_runs):
+    alone = load_models([tiny_runs.dalle])
+    found = evaluate(alone, tiny_runs.shards, SMALL, ["reconstruction"])
+    assert found["tokenizer.num_samples"] == Manifest.load(tiny_runs.shards).num_samples("test")
