@@ -13,7 +13,9 @@ from calligram.data.dataset import Shards
 
 data = Shards(Path("runs/demo/shapes"), "test")
 pictures = {path: Image.open(path) for path in sys.argv[1:]}
-pictures = pictures or {record.captions[0]: record.image() for record in (data[i] for i in range(9))}
+if not pictures:
+    records = [data[i] for i in range(min(30, len(data)))]
+    pictures = {record.captions[0]: record.image() for record in records if "class" in record.meta}  # of one object
 
 clip = calligram.load_clip("runs/demo/clip")
 labels, templates = data.manifest.class_names, data.manifest.templates

@@ -28,7 +28,7 @@ _FSQ = FSQConfig(levels=(8, 8, 8), autoencoder=AutoencoderConfig(patch=4, channe
 _CLIP = ClipConfig(
     image=ViTConfig(
         patch=16,
-        stem=(24, 48, 96, 128),
+        stem=(16, 32, 64, 128),
         transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
     ),
     text=TextTowerConfig(context_length=_CONTEXT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)),
@@ -49,7 +49,7 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         model=_CLIP,
         text_tokenizer=_TEXT,
-        train=TrainConfig(steps=200, batch_size=128, lr=2e-3, log_every=10, save_every=100),
+        train=TrainConfig(steps=360, batch_size=128, lr=2e-3, log_every=10, save_every=180),
     ),
     "demo-dalle": DalleRun(
         data=_at("runs/demo/shapes"),

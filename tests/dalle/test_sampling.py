@@ -88,6 +88,12 @@ def test_tokens_are_image_tokens(dalle, text):
     assert tokens.unique().tolist() == list(range(13)), "so hot that each of the 13 comes up, and nothing else"
 
 
+def test_every_position_has_noise_of_its_own(dalle, text):
+    """So hot that all 13 tokens are equally likely: the token is which thirteenth of [0, 1) the noise lies in."""
+    tokens = sample(dalle, text, [4, 5, 6], SamplingConfig(temperature=1e9))
+    assert torch.equal(tokens, (draw_noise([4, 5, 6], 9) * 13).long())
+
+
 def test_each_text_needs_a_seed(dalle, text):
     with pytest.raises(ValueError, match="3 texts and 1 seeds"):
         sample(dalle, text, [0], PLAIN)

@@ -88,6 +88,20 @@ def test_a_tar_that_ends_too_early_for_its_index_is_noticed(copy):
         Shards(copy, "train")[9]
 
 
+def test_without_a_checksum_the_length_is_still_checked(copy):
+    def forget_checksums(members):
+        for member in members.values():
+            member[2] = None
+
+    shards = rewrite(copy, forget_checksums)
+    whole = shards[4].image_bytes
+    path = copy / "train" / "000000.tar"
+    member = index.read(path)[4].members["png"]
+    path.write_bytes(path.read_bytes()[: member.offset + len(whole) - 1])
+    with pytest.raises(UserError, match=r"000000\.tar is damaged"):
+        Shards(copy, "train").read_image(4)
+
+
 def test_what_is_not_there_is_named(copy):
     with pytest.raises(UserError, match="split 'dev' is not in this data set; it has: train, test, holdout"):
         Shards(copy, "dev")
