@@ -1,4 +1,4 @@
-"""Emoji: `calligram data make emoji` first; ``scripts/emoji.sh`` does all of it."""
+"""Emoji: ``scripts/emoji.sh`` does all of it. Not measured yet."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """Runs on ``shapes``: `calligram data make shapes` first.
 
-The ``demo-*`` runs are what ``make demo`` trains in minutes; the others are the longer recipe of
-``scripts/shapes_full.sh``.
+The ``demo-*`` runs are what ``make demo`` trains, in eleven minutes with all else on two cores; docs/LOG.md has what
+they reach. The others are the longer recipe of ``scripts/shapes_full.sh``, not measured yet.
 """
 
 from pathlib import Path

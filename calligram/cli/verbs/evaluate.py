@@ -1,4 +1,4 @@
-"""Measures runs on a data set: every task that fits, one table and a results.json."""
+"""Measures runs on a data set: every task that fits, one table."""
 
 from pathlib import Path
 from typing import Annotated
