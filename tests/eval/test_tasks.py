@@ -107,6 +107,14 @@ def test_reranking_can_only_choose_among_the_candidates(tiny_runs, models):
     assert dict(summarise([ranked, alone]))["all_right"] == ranked.best_right / 2
 
 
+def test_kinds_and_categories_keep_their_own_figures(tiny_runs, models):
+    orders = choose_orders(Shards(tiny_runs.shards, "train"), 30)
+    picture = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    names = [name for name, _ in summarise([judge(order, picture, None) for order in orders])]
+    assert len(names) == len(set(names))
+    assert {"kind_one_object", "kind_two_object", "kind_counting", "counting"} <= set(names)
+
+
 def test_the_tokenizer_of_a_dalle_is_evaluated_with_it(tiny_runs):
     alone = load_models([tiny_runs.dalle])
     found = evaluate(alone, tiny_runs.shards, SMALL, ["reconstruction"])

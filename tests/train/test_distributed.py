@@ -72,13 +72,14 @@ def each_process(rank: int, world_size: int, folder: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1100)  # processes that import torch anew, perhaps beside a training
 def test_two_processes_have_the_loss_and_gradient_of_the_whole_batch(tmp_path):
     command = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_distributed as t; "
     children = [
         subprocess.Popen([sys.executable, "-c", f"{command}t.each_process({rank}, 2, {str(tmp_path)!r})"], cwd=ROOT)
         for rank in (0, 1)
     ]
-    assert [child.wait(timeout=200) for child in children] == [0, 0]
+    assert [child.wait(timeout=500) for child in children] == [0, 0]
     loss, accuracy, gradients = one_process()
     for rank in (0, 1):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
@@ -131,6 +132,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1100)  # processes that import torch anew, perhaps beside a training
 def test_torchrun_trains_as_one_process_does(drawings, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -141,7 +143,7 @@ def test_torchrun_trains_as_one_process_does(drawings, tmp_path):
     torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
     for name, launcher in {"one": [], "two": torchrun}.items():
         command = [sys.executable, *launcher, str(script), str(drawings), str(tmp_path / name)]
-        subprocess.run(command, env=environment, check=True, timeout=250, cwd=tmp_path)
+        subprocess.run(command, env=environment, check=True, timeout=500, cwd=tmp_path)
     one, two = (runs.read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two] == [2, 4, 6]
     for ours, theirs in zip(one, two, strict=True):

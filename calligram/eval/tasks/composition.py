@@ -119,7 +119,7 @@ def summarise(drawings: list[Drawing]) -> Iterator[tuple[str, float]]:
     """All captions, then each kind (equal parts), then GenEval's categories (as they fall)."""
     groups: dict[str, list[bool]] = defaultdict(list)
     for drawing in drawings:
-        groups[drawing.order.kind].append(drawing.best_right)
+        groups[f"kind {drawing.order.kind}"].append(drawing.best_right)  # a category may be named like a kind
         groups[category(drawing.order.claims)].append(drawing.best_right)
     yield "all_right", _share([d.best_right for d in drawings])
     yield "first_all_right", _share([d.first_right for d in drawings])
