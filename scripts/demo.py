@@ -8,6 +8,7 @@ Everything lies under ``runs/demo``; a second call goes on where the first one s
 import platform
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -199,7 +200,7 @@ def read_section(models: Models) -> Section:
 
 def one_object_pictures(shards: Shards, number: int) -> list[Record]:
     records = (shards[i] for i in range(len(shards)))
-    return [record for record in records if "class" in record.meta][:number]
+    return list(islice((record for record in records if "class" in record.meta), number))
 
 
 def tokenizer_section(models: Models) -> Section:

@@ -43,8 +43,6 @@ def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = F
             if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
                 shutil.rmtree(run, ignore_errors=True)
             raise
-        # after the weights, which must be the same everywhere: dropout should differ between processes
-        torch.manual_seed(config.train.seed + distributed.rank())
         train(task, load_batches, config.train, run, device)
 
 

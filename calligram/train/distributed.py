@@ -1,6 +1,6 @@
 """Everything that touches ``torch.distributed``: each function does nothing when alone.
 
-``torchrun --nproc-per-node 8 -m calligram train PRESET`` sets the environment that :func:`start` reads.
+``torchrun --nproc-per-node 8 -m calligram train PRESET`` sets the environment that :func:`started` reads.
 """
 
 import os

@@ -21,7 +21,7 @@ ORIENTATION = 0x0112
 
 def save(path: Path, size: tuple[int, int] = (20, 10), colour: object = "red", mode: str = "RGB", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path, **options)  # type: ignore[arg-type]
+    Image.new(mode, size, colour).save(path, **options)  # type: ignore[arg-type]  # a colour's type goes with its mode
     return path
 
 
