@@ -15,8 +15,8 @@ from calligram.clip.model import MAX_LOGIT_SCALE, Clip
 class ClipTask(nn.Module):
     """Batch {"image", "text"} → the mean of both directions of InfoNCE, equal captions counting as positives.
 
-    A picture's positives are all texts with the same token ids. Equal texts have equal vectors, so the
-    loss is that of CLIP; what changes is that the nearest text counts as right whichever copy it is.
+    A picture's positives are all texts with the same token ids: in a batch with few distinct captions
+    CLIP's own loss, one right text a picture, would push every picture away from most copies of its caption.
     ``gather`` collects a tensor from all processes in the order of their ranks, with gradients.
     """
 
