@@ -66,9 +66,10 @@ PRESETS = {
     ),
     "clip-shapes": ClipRun(
         data=_SHAPES,
-        model=_CLIP,
+        model=_CLIP.model_copy(update={"image": _CLIP.image.model_copy(update={"stem": (24, 48, 96, 128)})}),
         text_tokenizer=_TEXT,
-        train=TrainConfig(steps=1500, batch_size=128, lr=2e-3, save_every=500),
+        # many captions a batch: among more there are near misses, which teach what reranking needs
+        train=TrainConfig(steps=900, batch_size=256, optimizer="muon", lr=2e-3, save_every=300),
     ),
     "dalle-shapes": DalleRun(
         data=_SHAPES,

@@ -12,10 +12,13 @@ class TrainConfig(BaseModel):
 
     steps: int = Field(default=1000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=128, ge=1, description="samples a step, over all processes")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw", description="muon: orthogonal steps for the matrices of Transformer blocks, AdamW for the rest"
+    )
     lr: float = Field(default=1e-3, gt=0, description="learning rate after warm-up")
     warmup_steps: int = Field(default=50, ge=0, description="steps of linear warm-up")
     final_lr_ratio: float = Field(default=0.02, ge=0, le=1, description="last learning rate over the highest (cosine)")
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW's, on matrices only")
+    weight_decay: float = Field(default=0.05, ge=0, description="decoupled, on matrices only")
     betas: tuple[float, float] = Field(default=(0.9, 0.98), description="AdamW's averaging of gradient and its square")
     grad_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["auto", "fp32", "bf16"] = Field(

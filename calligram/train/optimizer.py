@@ -1,4 +1,4 @@
-"""AdamW (arXiv 1711.05101) and its schedule."""
+"""The optimiser, AdamW (arXiv 1711.05101) or Muon beside it, and its schedule."""
 
 import math
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from calligram.train.config import TrainConfig
+from calligram.train.muon import Muon, is_hidden_matrix
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -17,11 +18,18 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         # what a layer multiplies by is called "weight"; other tables are added, or looked up
         return p.ndim >= 2 and name.endswith("weight") and id(p) not in embeddings
 
+    def orthogonal(name: str, p: nn.Parameter) -> bool:
+        return config.optimizer == "muon" and is_hidden_matrix(name, p)
+
     groups = [
-        {"params": [p for name, p in trained if decays(name, p)], "weight_decay": config.weight_decay},
+        {"params": [p for name, p in trained if decays(name, p) and not orthogonal(name, p)]},
         {"params": [p for name, p in trained if not decays(name, p)], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=1e-8, fused=True)
+    defaults = {"lr": config.lr, "betas": config.betas, "eps": 1e-8, "weight_decay": config.weight_decay, "fused": True}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **defaults)
+    groups.append({"params": [p for name, p in trained if orthogonal(name, p)], "orthogonal": True})
+    return Muon(groups, **defaults)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

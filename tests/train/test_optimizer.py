@@ -83,3 +83,16 @@ def test_short_runs_have_a_learning_rate_too():
     assert learning_rate(0, TrainConfig(steps=1, warmup_steps=0, lr=1.0)) == 1.0
     assert learning_rate(2, TrainConfig(steps=3, warmup_steps=50, lr=1.0)) == pytest.approx(3 / 50)
     assert learning_rate(5, TrainConfig(steps=5, warmup_steps=5, lr=1.0)) == 1.0
+
+
+def test_muon_takes_the_matrices_of_the_blocks_alone():
+    model = Dalle(DalleConfig(text_length=4, transformer=SMALL), 10, 11, 2, end_id=2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    optimizer = build_optimizer(model, TrainConfig(optimizer="muon"))
+    by_kind = {
+        kind: {names[id(p)] for g in optimizer.param_groups if g["orthogonal"] is kind for p in g["params"]}
+        for kind in (True, False)
+    }
+    assert by_kind[True] == block_matrices("")
+    assert by_kind[True] | by_kind[False] == set(names.values())
+    assert not by_kind[True] & by_kind[False]
