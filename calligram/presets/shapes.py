@@ -74,9 +74,9 @@ PRESETS = {
     "dalle-shapes": DalleRun(
         data=_SHAPES,
         image_tokenizer=Path("runs/fsq-shapes"),
-        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=192, num_layers=5, num_heads=6)),
+        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=8000, batch_size=32, lr=1.5e-3, log_every=50, save_every=1000),
+        train=TrainConfig(steps=9000, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=1500),
     ),
 }

@@ -13,7 +13,7 @@ class TrainConfig(BaseModel):
     steps: int = Field(default=1000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=128, ge=1, description="samples a step, over all processes")
     optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="muon: orthogonal steps for the matrices of Transformer blocks, AdamW for the rest"
+        default="adamw", description="muon: orthogonal steps for hidden matrices and convolutions, AdamW for the rest"
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate after warm-up")
     warmup_steps: int = Field(default=50, ge=0, description="steps of linear warm-up")

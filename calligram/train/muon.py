@@ -12,10 +12,11 @@ ROUNDS = 5
 MOMENTUM = 0.95
 # The root mean square of an AdamW update, so that one learning rate serves both kinds of parameters.
 RMS = 0.2
+COLOURS = 3  # channels of a picture
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW whose groups with ``orthogonal=True`` (matrices only) take Muon's step instead.
+    """AdamW whose groups with ``orthogonal=True`` (matrices and convolutions) take Muon's step instead.
 
     torch.optim.Muon works in bf16 always, which a CPU without such instructions makes a hundred times slower
     than this, and orthogonalises the fused query-key-value matrix as one.
@@ -48,13 +49,19 @@ class Muon(torch.optim.AdamW):
             momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
             update = gradient.lerp(momentum, MOMENTUM)  # Nesterov's
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
-            parameter.add_(_orthogonal_parts(update), alpha=-group["lr"])
+            # a convolution is the matrix that it multiplies each unrolled window by
+            parameter.add_(_orthogonal_parts(update.flatten(1)).view_as(parameter), alpha=-group["lr"])
             parameter.grad = None  # so that AdamW passes it by
 
 
-def is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
-    """What Muon is for: the matrices inside Transformer blocks; embeddings, heads and convolutions are not."""
-    return "blocks" in name.split(".") and parameter.ndim == 2
+def is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    """What Muon is for: matrices of Transformer blocks, convolutions between channels that are no colours.
+
+    Embeddings, heads and what reads or writes pixels stay with AdamW.
+    """
+    if parameter.ndim == 4:
+        return COLOURS not in parameter.shape[:2]
+    return parameter.ndim == 2 and "blocks" in name.split(".")
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from calligram.train.config import TrainConfig
-from calligram.train.muon import Muon, is_hidden_matrix
+from calligram.train.muon import Muon, is_hidden
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -19,7 +19,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         return p.ndim >= 2 and name.endswith("weight") and id(p) not in embeddings
 
     def orthogonal(name: str, p: nn.Parameter) -> bool:
-        return config.optimizer == "muon" and is_hidden_matrix(name, p)
+        return config.optimizer == "muon" and is_hidden(name, p)
 
     groups = [
         {"params": [p for name, p in trained if decays(name, p) and not orthogonal(name, p)]},

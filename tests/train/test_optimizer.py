@@ -85,6 +85,18 @@ def test_short_runs_have_a_learning_rate_too():
     assert learning_rate(5, TrainConfig(steps=5, warmup_steps=5, lr=1.0)) == 1.0
 
 
+def test_of_a_clip_muon_leaves_out_what_reads_pixels_or_is_read_by_the_loss():
+    image = ViTConfig(patch=4, stem=(4, 6), stem_blocks=1, transformer=SMALL)
+    model = Clip(ClipConfig(image_size=8, image=image, text=TextTowerConfig(transformer=SMALL)), 10, 2)
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = build_optimizer(model, TrainConfig(optimizer="muon")).param_groups
+    found = {names[id(p)] for g in groups if g["orthogonal"] for p in g["params"]}
+    assert found >= block_matrices("visual.") | block_matrices("text.") | {"visual.embed.weight"}
+    convolutions = {name for name, p in model.named_parameters() if p.ndim == 4}
+    assert convolutions - found == {"visual.stem.layers.0.weight"}
+    assert not found & {"text.embed.weight", "visual_projection.weight", "text_projection.weight", "logit_scale"}
+
+
 def test_muon_takes_the_matrices_of_the_blocks_alone():
     model = Dalle(DalleConfig(text_length=4, transformer=SMALL), 10, 11, 2, end_id=2)
     names = {id(p): name for name, p in model.named_parameters()}
