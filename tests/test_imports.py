@@ -23,8 +23,7 @@ MAY_IMPORT = {
     "eval": {"nn", "data", "tokenizers", "clip", "dalle"},
     # the outer rooms, which nobody imports but each other; API is calligram/__init__.py, what users import
     "presets": CORE | {"API"},
-    "cli": CORE | {"API", "presets", "studio"},
-    "studio": CORE | {"API", "presets"},
+    "cli": CORE | {"API", "presets"},
     "API": CORE,
     "__main__": {"cli"},  # python -m calligram
     "errors": set(),

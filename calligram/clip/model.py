@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from calligram.clip.towers import ImageTowerConfig, TextTower, TextTowerConfig, ViTConfig, build_image_tower
+from calligram.clip.towers import ImageTowerConfig, TextTower, TextTowerConfig, TimmConfig, ViTConfig, build_image_tower
 from calligram.nn.image import to_float
 
 MAX_LOGIT_SCALE = math.log(100)  # the paper's cap on the inverse temperature
@@ -29,6 +29,18 @@ class ClipConfig(BaseModel):
     text: TextTowerConfig = TextTowerConfig()
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="subtracted from pixels in 0 … 1")
     std: tuple[float, float, float] = Field(default=(0.25, 0.25, 0.25), description="by which pixels are divided")
+
+    @model_validator(mode="after")
+    def _patches_fit_image(self) -> "ClipConfig":
+        if isinstance(self.image, ViTConfig) and self.image_size % self.image.patch:
+            raise ValueError(f"image_size {self.image_size} is not divisible by patch {self.image.patch}")
+        return self
+
+    def without_download(self) -> "ClipConfig":
+        """The same model, whose image tower fetches nothing: for weights that are loaded next."""
+        if isinstance(self.image, TimmConfig):
+            return self.model_copy(update={"image": self.image.model_copy(update={"pretrained": False})})
+        return self
 
 
 class Clip(nn.Module):

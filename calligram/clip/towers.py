@@ -63,8 +63,6 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig, image_size: int):
         super().__init__()
-        if image_size % config.patch:
-            raise ValueError(f"image_size {image_size} is not divisible by patch {config.patch}")
         self.width = config.transformer.width
         stem_channels = config.stem[-1] if config.stem else 3
         patch = config.patch // 2 ** len(config.stem)

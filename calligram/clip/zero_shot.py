@@ -43,10 +43,10 @@ class ClipPipeline:
         return self._cat(parts)
 
     @torch.inference_mode()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (P, E). Raises UserError for a text longer than the model reads."""
+    def embed_texts(self, texts: Sequence[str], strict: bool = True) -> Tensor:
+        """Unit vectors (P, E). A text longer than the model reads raises UserError, or is cut if not ``strict``."""
         parts = [
-            self.model.encode_text(self.tokenizer(list(chunk), strict=True).to(self.device))
+            self.model.encode_text(self.tokenizer(list(chunk), strict=strict).to(self.device))
             for chunk in self._chunks(texts)
         ]
         return self._cat(parts)
@@ -94,6 +94,6 @@ def load_clip(run: Path | str, device: torch.device | str = "cpu") -> ClipPipeli
         raise UserError(f"{run / runs.CONFIG} does not describe a CLIP: {error.errors()[0]['msg']}") from None
     path = runs.weights(run)
     tokenizer = TextTokenizer.load(run / runs.TEXT_TOKENIZER)
-    model = Clip(config, tokenizer.vocab_size, tokenizer.end_id)
+    model = Clip(config.without_download(), tokenizer.vocab_size, tokenizer.end_id)
     runs.load_weights(model, path)
     return ClipPipeline(model.to(device), tokenizer)

@@ -96,7 +96,7 @@ class Dalle(nn.Module):
         return torch.where(inside, row_M1 * self.grid + column_MK, -1)
 
     def padding(self, text_BT: Tensor) -> Tensor:
-        """True behind each text's end token; everywhere behind the start of an emptied text."""
+        """True behind each text's end token."""
         is_end = text_BT == self.end_id
         return is_end.int().cumsum(1) - is_end.int() > 0
 

@@ -33,9 +33,10 @@ def why_unusable(path: Path, max_pixels: int) -> str | None:
                 return f"{image.width} × {image.height} pixels, over max_pixels {max_pixels}"
             if image.mode in ("I", "F"):  # no known range, so no right way to show it
                 return f"pixels of mode {image.mode!r}, which have no fixed range"
-            is_jpeg = image.format in ("JPEG", "MPO")
+            kind = image.format
             image.verify()
-        if is_jpeg and not _ends_as_jpeg(path):  # verify() does not see that a JPEG is cut off
+        # verify() sees what is wrong with these two; of a JPEG the end tells, of others only decoding
+        if kind not in ("PNG", "WEBP") and not (kind in ("JPEG", "MPO") and _ends_as_jpeg(path)):
             with _open(path) as image:
                 image.load()
     except Exception as error:  # decoders raise nearly anything on nearly anything

@@ -30,8 +30,9 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, proce
     """
     if out.exists() and not _may_replace(out):
         raise UserError(f"{out} exists and is not a calligram data set: choose another --out, or empty it")
+    out = out.resolve()  # "." has no name that another could be made of
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial_folder = out.with_name(out.name + ".partial")
+    partial_folder = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
     jobs = list(_jobs(source, samples_per_shard))
     for split in source.splits():
@@ -105,7 +106,7 @@ def _may_replace(out: Path) -> bool:
 
 def _put_in_place(whole: Path, out: Path) -> None:
     """Rename a finished folder; what stood there goes only when the new one stands."""
-    old = out.with_name(out.name + ".old")
+    old = out.with_name(f".{out.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
         os.rename(out, old)

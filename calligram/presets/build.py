@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from calligram import runs
@@ -16,6 +17,7 @@ from calligram.dalle.task import DalleTask
 from calligram.data.dataset import Shards
 from calligram.data.loader import TrainingSet, build_loader
 from calligram.data.tokens import read_tokens, write_tokens
+from calligram.data.transforms import AugmentConfig
 from calligram.errors import UserError
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.fsq import FSQTokenizer
@@ -52,7 +54,7 @@ def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -
     if (run / runs.CONFIG).is_file():
         if not resume:
             raise UserError(f"{run} is a run already: add --resume to go on with it, or choose another --out")
-        changed = sorted(_differences(runs.read_config(run), wanted))
+        changed = sorted(_differences(_filled_in(type(config), runs.read_config(run)), wanted))
         if changed:
             raise UserError(f"{run} was started with another {changed[0]}: resume it with the config it has")
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
@@ -61,6 +63,14 @@ def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -
         runs.write_config(run, wanted)
     except OSError as error:
         raise UserError(f"cannot write to {run}: {error.strerror}") from None
+
+
+def _filled_in(kind: type[BaseModel], written: dict) -> dict:
+    """A config as it was written, with the defaults of fields that have come since."""
+    try:
+        return kind.model_validate(written).model_dump(mode="json")
+    except ValidationError:
+        return written
 
 
 def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
@@ -82,17 +92,24 @@ def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[n
 def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
     data = TrainingSet(config.data, config.model.image_size)
     text = _text_tokenizer(config.text_tokenizer, data.shards, config.model.text.context_length, run)
-    model = Clip(config.model, text.vocab_size, text.end_id)
+    # what is resumed has weights of its own
+    model_config = config.model.without_download() if runs.checkpoints(run) else config.model
+    model = Clip(model_config, text.vocab_size, text.end_id)
     return ClipTask(model, distributed.gather), _loader(config, data, text)
 
 
 def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
-    image_tokenizer = load_tokenizer(config.image_tokenizer, device)
+    if config.data.augment != AugmentConfig():
+        raise UserError("data.augment is set, but a DALL-E reads tokens of the pictures as they are: leave it out")
+    own = run / runs.IMAGE_TOKENIZER  # the run keeps the tokenizer that it began with, whatever becomes of the other
+    if distributed.is_main() and not (own / runs.MODEL).is_file():
+        save_tokenizer(load_tokenizer(config.image_tokenizer), own)
+    distributed.barrier()
+    image_tokenizer = load_tokenizer(own, device)
     size, key = image_tokenizer.config.image_size, fingerprint(image_tokenizer)
     shards = Shards(config.data.shards, config.data.split)
     if distributed.is_main():
         write_tokens(shards, key, size, lambda images: image_tokenizer.encode(images.to(device)))
-        save_tokenizer(image_tokenizer, run / runs.IMAGE_TOKENIZER)
     distributed.barrier()
     data = TrainingSet(config.data, size, tokens=read_tokens(shards, key))
     text = _text_tokenizer(config.text_tokenizer, shards, config.model.text_length, run)

@@ -36,7 +36,14 @@ PRESETS = {
         ),
         text_tokenizer=TextTokenizerConfig(type="bpe", vocab_size=320),
         train=TrainConfig(
-            steps=1400, batch_size=256, lr=2e-3, warmup_steps=100, weight_decay=0.05, save_every=350, log_every=25
+            steps=2400,
+            batch_size=256,
+            optimizer="muon",
+            lr=2e-3,
+            warmup_steps=100,
+            weight_decay=0.05,
+            save_every=400,
+            log_every=25,
         ),
     ),
 }

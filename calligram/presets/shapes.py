@@ -49,7 +49,7 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         model=_CLIP,
         text_tokenizer=_TEXT,
-        train=TrainConfig(steps=360, batch_size=128, lr=2e-3, log_every=10, save_every=180),
+        train=TrainConfig(steps=360, batch_size=128, optimizer="muon", lr=2e-3, log_every=10, save_every=180),
     ),
     "demo-dalle": DalleRun(
         data=_at("runs/demo/shapes"),
@@ -57,7 +57,7 @@ PRESETS = {
         model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=3600, batch_size=24, lr=3e-3, log_every=50, save_every=600),
+        train=TrainConfig(steps=2600, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=650),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,

@@ -3,6 +3,8 @@
 # B batch, C channels, H W pixels, h w the latent grid
 """
 
+import math
+
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -28,7 +30,7 @@ class ConvResidual(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.norm = nn.GroupNorm(max(1, channels // 16), channels)
+        self.norm = nn.GroupNorm(math.gcd(channels, max(1, channels // 16)), channels)  # about 16 channels a group
         self.conv_in = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_out = nn.Conv2d(channels, channels, 1)
         for parameter in self.conv_out.parameters():

@@ -10,7 +10,7 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from vector_quantize_pytorch import FSQ
 
@@ -36,6 +36,15 @@ class FSQConfig(BaseModel):
     )
     autoencoder: AutoencoderConfig = AutoencoderConfig()
 
+    @model_validator(mode="after")
+    def _grid_is_whole(self) -> "FSQConfig":
+        if self.image_size % self.autoencoder.factor:
+            raise ValueError(
+                f"image_size {self.image_size} is not divisible by {self.autoencoder.factor}, "
+                "the autoencoder's patch times 2 for each stage after the first"
+            )
+        return self
+
     @property
     def vocab_size(self) -> int:
         return math.prod(self.levels)
@@ -51,8 +60,6 @@ class FSQTokenizer(nn.Module):
 
     def __init__(self, config: FSQConfig):
         super().__init__()
-        if config.image_size % config.autoencoder.factor:
-            raise ValueError(f"image_size {config.image_size} is not divisible by {config.autoencoder.factor}")
         self.config = config
         self.encoder = Encoder(config.autoencoder, len(config.levels))
         self.quantizer = FSQ(levels=list(config.levels))

@@ -39,7 +39,9 @@ def load_tokenizer(run: Path | str, device: torch.device | str = "cpu") -> FSQTo
 def save_tokenizer(model: FSQTokenizer, folder: Path) -> None:
     """A model folder: config and weights and nothing else."""
     runs.write_config(folder, {"type": TYPE, "model": model.config.model_dump(mode="json")})
-    save_file({name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}, folder / runs.MODEL)
+    aside = folder / f".{runs.MODEL}.partial"
+    save_file({name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}, aside)
+    aside.replace(folder / runs.MODEL)
 
 
 def fingerprint(model: FSQTokenizer) -> str:

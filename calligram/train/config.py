@@ -1,8 +1,10 @@
 """How to train, whatever the task."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainConfig(BaseModel):
@@ -19,7 +21,7 @@ class TrainConfig(BaseModel):
     warmup_steps: int = Field(default=50, ge=0, description="steps of linear warm-up")
     final_lr_ratio: float = Field(default=0.02, ge=0, le=1, description="last learning rate over the highest (cosine)")
     weight_decay: float = Field(default=0.05, ge=0, description="decoupled, on matrices only")
-    betas: tuple[float, float] = Field(default=(0.9, 0.98), description="AdamW's averaging of gradient and its square")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.98), description="AdamW's averaging of gradient and its square")
     grad_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 autocast on a GPU, fp32 on a CPU"

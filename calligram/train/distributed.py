@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,18 @@ def started() -> Iterator[torch.device]:
         torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo" if device is None else "nccl")
+        _Patient.group = dist.new_group(backend="gloo", timeout=timedelta(hours=12))
     try:
         yield device or torch.device("cpu")
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+class _Patient:
+    """The processes once more, for waits on what one of them prepares; in training a hang should still be seen."""
+
+    group: dist.ProcessGroup | None = None
 
 
 def rank() -> int:
@@ -49,7 +57,7 @@ def seed_step(seed: int, step: int) -> None:
 
 def barrier() -> None:
     if dist.is_initialized():
-        dist.barrier()
+        dist.barrier(_Patient.group)
 
 
 def wrap(task: nn.Module) -> nn.Module:

@@ -100,15 +100,17 @@ class Metrics:
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.count += 1
-        due = step % self.config.log_every == 0 or step == self.config.steps
+        # also before weights are saved, so that no checkpoint has any that are not numbers
+        due = step % self.config.log_every == 0 or step % self.config.save_every == 0 or step == self.config.steps
         self.progress.advance(**(self._flush(step, lr) if due else {}))
 
     def _flush(self, step: int, lr: float) -> dict[str, float]:
         row = {name: float(distributed.mean(total / self.count)) for name, total in self.sums.items()}
         rate = self.count * self.config.batch_size / max(1e-9, time.monotonic() - self.since)
         row |= {"lr": lr, "samples_per_s": rate}
-        if not math.isfinite(row["loss"]):  # before such weights are saved
-            raise UserError(f"the loss is {row['loss']} at step {step}: try a lower --train.lr than {self.config.lr}")
+        for name, value in (("loss", row["loss"]), ("norm of the gradient", row["grad_norm"])):
+            if not math.isfinite(value):
+                raise UserError(f"the {name} is {value} at step {step}: try a lower --train.lr than {self.config.lr}")
         if self.main:
             self.file.write(json.dumps({"step": step, **row}) + "\n")
             self.file.flush()

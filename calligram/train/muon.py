@@ -16,24 +16,27 @@ COLOURS = 3  # channels of a picture
 
 
 class Muon(torch.optim.AdamW):
-    """AdamW whose groups with ``orthogonal=True`` (matrices and convolutions) take Muon's step instead.
+    """AdamW whose groups with ``matrices`` above 0 take Muon's step instead.
+
+    ``matrices`` is how many matrices each parameter of the group is, stacked by rows: 3 for a fused projection
+    to query, key and value.
 
     torch.optim.Muon works in bf16 always, which a CPU without such instructions makes a hundred times slower
     than this, and orthogonalises the fused query-key-value matrix as one.
     """
 
     def __init__(self, params: list[dict[str, Any]], **adamw: Any):
-        super().__init__([{"orthogonal": False, **group} for group in params], **adamw)
+        super().__init__([{"matrices": 0, **group} for group in params], **adamw)
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One step of both kinds. The gradients of the orthogonal groups are used up by it."""
+        """One step of both kinds. The gradients of matrices are used up by it."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            if group["orthogonal"]:
+            if group["matrices"]:
                 self._step_matrices(group)
         super().step()
         return loss
@@ -44,20 +47,22 @@ class Muon(torch.optim.AdamW):
             if gradient is None:
                 continue
             state = self.state[parameter]
-            if not state:
+            if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(parameter)
             momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
             update = gradient.lerp(momentum, MOMENTUM)  # Nesterov's
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             # a convolution is the matrix that it multiplies each unrolled window by
-            parameter.add_(_orthogonal_parts(update.flatten(1)).view_as(parameter), alpha=-group["lr"])
+            parameter.add_(
+                _orthogonal_parts(update.flatten(1), group["matrices"]).view_as(parameter), alpha=-group["lr"]
+            )
             parameter.grad = None  # so that AdamW passes it by
 
 
 def is_hidden(name: str, parameter: nn.Parameter) -> bool:
     """What Muon is for: matrices of Transformer blocks, convolutions between channels that are no colours.
 
-    Embeddings, heads and what reads or writes pixels stay with AdamW.
+    Embeddings, heads and what reads pixels stay with AdamW.
     """
     if parameter.ndim == 4:
         return COLOURS not in parameter.shape[:2]
@@ -77,8 +82,6 @@ def orthogonalise(matrix: Tensor) -> Tensor:
     return (x.T if tall else x).to(matrix.dtype)
 
 
-def _orthogonal_parts(update: Tensor) -> Tensor:
-    """Orthogonal update of AdamW's size; a fused projection (rows = 3 × columns) is three matrices."""
-    rows, columns = update.shape
-    parts = update.chunk(3) if rows == 3 * columns else (update,)
-    return torch.cat([orthogonalise(part) * RMS * math.sqrt(max(part.shape)) for part in parts])
+def _orthogonal_parts(update: Tensor, number: int) -> Tensor:
+    """Orthogonal update of AdamW's size, each of the stacked matrices for itself."""
+    return torch.cat([orthogonalise(part) * RMS * math.sqrt(max(part.shape)) for part in update.chunk(number)])

@@ -19,7 +19,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         return p.ndim >= 2 and name.endswith("weight") and id(p) not in embeddings
 
     def orthogonal(name: str, p: nn.Parameter) -> bool:
-        return config.optimizer == "muon" and is_hidden(name, p)
+        return config.optimizer == "muon" and decays(name, p) and is_hidden(name, p)
 
     groups = [
         {"params": [p for name, p in trained if decays(name, p) and not orthogonal(name, p)]},
@@ -28,7 +28,9 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     defaults = {"lr": config.lr, "betas": config.betas, "eps": 1e-8, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, **defaults)
-    groups.append({"params": [p for name, p in trained if orthogonal(name, p)], "orthogonal": True})
+    for matrices in (1, 3):
+        chosen = [p for name, p in trained if orthogonal(name, p) and matrices == (3 if "qkv" in name else 1)]
+        groups.append({"params": chosen, "matrices": matrices})
     return Muon(groups, **defaults)
 
 

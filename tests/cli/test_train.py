@@ -191,6 +191,14 @@ def test_show_for_programs(tiny_runs, tmp_path, capsys):
     assert facts["results"] == {"dalle.score": 0.5}
 
 
+def test_show_does_not_guess_whose_results_lie_beside_two_runs(tiny_runs, tmp_path, capsys):
+    for name in ("a", "b"):
+        shutil.copytree(tiny_runs.clip, tmp_path / name)
+    (tmp_path / "results.json").write_text('{"clip.top1": 0.25}')
+    assert main(["show", str(tmp_path / "a")]) == 0
+    assert "results" not in capsys.readouterr().out
+
+
 def test_show_takes_the_runs_own_numbers_from_results_beside_it(tiny_runs, tmp_path, capsys):
     shutil.copytree(tiny_runs.clip, tmp_path / "clip")
     (tmp_path / "results.json").write_text('{"clip.top1": 0.25, "dalle.score": 0.5}')

@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from calligram.clip.model import ClipConfig
 from calligram.clip.towers import (
     TextTower,
     TextTowerConfig,
@@ -79,8 +80,8 @@ def test_a_timm_tower_returns_as_many_numbers_as_it_says(name):
 def test_wrong_configs_are_refused_with_the_reason():
     with pytest.raises(UserError, match="timm has no model 'resnet-nonsense'"):
         build_image_tower(TimmConfig(name="resnet-nonsense"), 32)
-    with pytest.raises(ValueError, match="image_size 30 is not divisible by patch 16"):
-        ViT(ViTConfig(), 30)
+    with pytest.raises(ValidationError, match="image_size 30 is not divisible by patch 16"):
+        ClipConfig(image_size=30)
     with pytest.raises(ValidationError, match="patch 6 is not divisible by 4, the stride of the stem"):
         ViTConfig(patch=6, stem=(8, 16))
     with pytest.raises(ValidationError, match="greater than or equal to 3"):

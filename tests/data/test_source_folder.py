@@ -236,6 +236,9 @@ def test_bad_pictures_are_left_out_and_reported(tmp_path):
     (things / "cut.jpg").write_bytes(photo[: len(photo) // 2])
     png = save(things / "cut.png", (50, 50)).read_bytes()
     (things / "cut.png").write_bytes(png[:-20])
+    for name in ("cut.gif", "cut.tif", "cut.bmp"):
+        cut = save(things / name, (50, 50)).read_bytes()
+        (things / name).write_bytes(cut[: len(cut) * 3 // 4])
     webp = save(things / "cut.webp", (50, 50)).read_bytes()
     (things / "cut.webp").write_bytes(webp[: len(webp) // 2])
     (things / "large.png").write_bytes(png_header_only(12000, 9000))
@@ -248,7 +251,18 @@ def test_bad_pictures_are_left_out_and_reported(tmp_path):
     assert source.splits() == {"train": 1}
     found = reasons(source)
     assert set(found) == {
-        *("text.jpg", "empty.png", "cut.jpg", "cut.png", "cut.webp", "large.png", "monstrous.png"),
+        *(
+            "text.jpg",
+            "empty.png",
+            "cut.jpg",
+            "cut.png",
+            "cut.webp",
+            "cut.gif",
+            "cut.tif",
+            "cut.bmp",
+            "large.png",
+            "monstrous.png",
+        ),
         *("phone.heic", "depth.tiff", "script.png"),
     }
     assert "12000 × 9000" in found["large.png"]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import tarfile
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -105,6 +106,23 @@ def test_a_data_set_of_ours_is_replaced_whole(source, tmp_path):
         f"00000{n}.tar{suffix}" for n in range(2) for suffix in ("", ".index.json")
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
+
+
+def test_what_stands_beside_is_left_alone(source, tmp_path):
+    for name in ("data.old", "data.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").write_text("a backup")
+    for _ in range(2):
+        write_shards(source.model_copy(update={"num_samples": 1, "num_test": 0}), tmp_path / "data")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "data.old", "data.partial"]
+    assert (tmp_path / "data.old" / "mine").is_file()
+
+
+def test_the_current_folder_can_be_filled(source, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_shards(source.model_copy(update={"num_samples": 1, "num_test": 0}), Path("."))
+    assert Manifest.load(tmp_path / "here").num_samples("train") == 1
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "manifest.json"])

@@ -9,11 +9,14 @@ from PIL import Image
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
 from calligram.data.shapes.scene import KINDS
+from calligram.data.sources.folder import FolderSource
+from calligram.data.sources.shapes import ShapesSource
+from calligram.data.writer import write_shards
 from calligram.errors import UserError
 from calligram.eval import runner
 from calligram.eval.runner import evaluate, load_models, tasks
 from calligram.eval.task import EvalConfig, Models
-from calligram.eval.tasks.composition import choose_orders, is_right, judge, summarise
+from calligram.eval.tasks.composition import choose_orders, draw_orders, is_right, judge, summarise
 from calligram.pictures import to_tensor
 
 SMALL = EvalConfig(num_captions=3, num_candidates=2)
@@ -71,6 +74,31 @@ def test_unknown_task_and_split(models, tiny_runs):
         runner.check_tasks(["zeroshot"])
     with pytest.raises(UserError, match="split 'validation'"):
         evaluate(models, tiny_runs.shards, EvalConfig(split="validation"))
+
+
+def test_data_without_a_holdout_split_is_evaluated_without_it(models, tmp_path):
+    write_shards(ShapesSource(num_samples=1, num_test=9, num_holdout=0), tmp_path / "shards")
+    found = evaluate(models, tmp_path / "shards", SMALL)
+    assert "dalle.composition.all_right" in found and not any("holdout" in key for key in found)
+
+
+def test_a_caption_that_is_too_long_is_cut(models, tmp_path):
+    for number in range(4):
+        Image.new("RGB", (20, 20), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a red square " * 40 + str(number))
+    write_shards(FolderSource(root=tmp_path, test_fraction=0.5), tmp_path / "shards")
+    found = evaluate(models, tmp_path / "shards", SMALL, ["retrieval"])
+    assert found["clip.retrieval.num_samples"] == 2
+
+
+def test_two_seeds_share_no_drawing(models, tiny_runs):
+    orders = choose_orders(Shards(tiny_runs.shards, "test"), 3)
+    drawn = []
+    for seed in (0, 1):
+        config = SMALL.model_copy(update={"seed": seed})
+        drawn += [d.images for d in draw_orders(models.dalle, None, orders, config, "draw")]
+    candidates = [image.numpy().tobytes() for images in drawn for image in images]
+    assert len(set(candidates)) == len(candidates) == 12
 
 
 def test_two_runs_of_a_kind_are_refused(tiny_runs):

@@ -105,8 +105,14 @@ def test_gradients_pass_the_rounding(images):
     assert model.encoder.layers[0].weight.grad.abs().max() > 0
 
 
+@pytest.mark.parametrize("channels", [8, 24, 56, 96])
+def test_any_number_of_channels_will_do(channels):
+    config = FSQConfig(image_size=8, autoencoder=AutoencoderConfig(channels=(channels,), num_blocks=1))
+    assert FSQTokenizer(config).encode(torch.zeros(1, 3, 8, 8)).shape == (1, 4)
+
+
 def test_wrong_sizes_are_refused_with_the_reason():
-    with pytest.raises(ValueError, match="image_size 18 is not divisible by 4"):
-        FSQTokenizer(CONFIG.model_copy(update={"image_size": 18}))
+    with pytest.raises(ValidationError, match="image_size 18 is not divisible by 8"):
+        FSQConfig(image_size=18)
     with pytest.raises(ValidationError, match=r"levels \(8, 2\): name at least one channel, each with 3 levels"):
         FSQConfig(levels=(8, 2))

@@ -178,3 +178,22 @@ def test_a_run_that_diverges_stops_and_keeps_its_good_checkpoints(tmp_path):
     with pytest.raises(UserError, match=r"the loss is nan at step 30: try a lower --train\.lr than 0\.2"):
         train(LineTask(), broken, config(save_every=10), tmp_path, CPU)
     assert [p.name for p in runs.checkpoints(tmp_path)] == ["step_000010", "step_000020"]
+
+
+def test_weights_that_are_not_numbers_are_not_saved(tmp_path):
+    """Neither between two rows of metrics nor where only the gradient overflows."""
+
+    class Overflowing(LineTask):
+        def forward(self, batch):
+            loss, metrics = super().forward(batch)
+            return loss + self.model[0].bias.sum() * batch["slope"], metrics
+
+    def steep(first, last):
+        for step, batch in enumerate(load_batches(first, last), start=first):
+            yield {**batch, "slope": torch.tensor(3e38 if step == 34 else 0.0)}
+
+    task = Overflowing()
+    nn.init.zeros_(task.model[0].bias)
+    with pytest.raises(UserError, match=r"the (norm of the gradient|loss) is (inf|nan|-inf) at step 35"):
+        train(task, steep, config(save_every=5, log_every=100, keep_last=9), tmp_path, CPU)
+    assert runs.checkpoints(tmp_path)[-1].name == "step_000030"

@@ -46,11 +46,11 @@ class Toy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.blocks = nn.ModuleList([nn.Linear(8, 24), nn.Linear(24, 8)])
+        self.blocks = nn.ModuleDict({"qkv": nn.Linear(8, 24), "out": nn.Linear(24, 8)})
         self.head = nn.Linear(8, 4)
 
     def forward(self, x):
-        return self.head(x + self.blocks[1](torch.tanh(self.blocks[0](x))))
+        return self.head(x + self.blocks["out"](torch.tanh(self.blocks["qkv"](x))))
 
 
 def steps(model, optimizer, number, seed=0):
@@ -70,13 +70,13 @@ def test_each_of_the_three_fused_matrices_gets_a_step_of_its_own():
     torch.manual_seed(0)
     model = Toy()
     optimizer = build_optimizer(model, TrainConfig(optimizer="muon", lr=0.1, weight_decay=0))
-    before = model.blocks[0].weight.detach().clone()
+    before = model.blocks["qkv"].weight.detach().clone()
     # a gradient that is a thousand times larger for the first third
     gradient = torch.randn(24, 8)
     gradient[:8] *= 1000
-    model.blocks[0].weight.grad = gradient
+    model.blocks["qkv"].weight.grad = gradient
     optimizer.step()
-    for part in (model.blocks[0].weight - before).chunk(3):
+    for part in (model.blocks["qkv"].weight - before).chunk(3):
         assert part.square().mean().sqrt().item() == pytest.approx(0.1 * RMS, rel=0.25)
 
 
@@ -88,8 +88,8 @@ def test_the_head_is_trained_as_adamw_would():
     steps(with_muon, build_optimizer(with_muon, config), 1)
     steps(alone, build_optimizer(alone, config.model_copy(update={"optimizer": "adamw"})), 1)
     assert torch.equal(with_muon.head.weight, alone.head.weight)
-    assert torch.equal(with_muon.blocks[0].bias, alone.blocks[0].bias)
-    assert not torch.equal(with_muon.blocks[0].weight, alone.blocks[0].weight)
+    assert torch.equal(with_muon.blocks["qkv"].bias, alone.blocks["qkv"].bias)
+    assert not torch.equal(with_muon.blocks["qkv"].weight, alone.blocks["qkv"].weight)
 
 
 def test_it_learns():

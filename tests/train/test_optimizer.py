@@ -90,7 +90,7 @@ def test_of_a_clip_muon_leaves_out_what_reads_pixels_or_is_read_by_the_loss():
     model = Clip(ClipConfig(image_size=8, image=image, text=TextTowerConfig(transformer=SMALL)), 10, 2)
     names = {id(p): name for name, p in model.named_parameters()}
     groups = build_optimizer(model, TrainConfig(optimizer="muon")).param_groups
-    found = {names[id(p)] for g in groups if g["orthogonal"] for p in g["params"]}
+    found = {names[id(p)] for g in groups if g["matrices"] for p in g["params"]}
     assert found >= block_matrices("visual.") | block_matrices("text.") | {"visual.embed.weight"}
     convolutions = {name for name, p in model.named_parameters() if p.ndim == 4}
     assert convolutions - found == {"visual.stem.layers.0.weight"}
@@ -102,7 +102,7 @@ def test_muon_takes_the_matrices_of_the_blocks_alone():
     names = {id(p): name for name, p in model.named_parameters()}
     optimizer = build_optimizer(model, TrainConfig(optimizer="muon"))
     by_kind = {
-        kind: {names[id(p)] for g in optimizer.param_groups if g["orthogonal"] is kind for p in g["params"]}
+        kind: {names[id(p)] for g in optimizer.param_groups if bool(g["matrices"]) is kind for p in g["params"]}
         for kind in (True, False)
     }
     assert by_kind[True] == block_matrices("")

@@ -1,5 +1,7 @@
 """A run of each kind that is interrupted and resumed ends with the very bytes of one that was not."""
 
+import shutil
+
 import pytest
 
 from calligram import runs
@@ -8,6 +10,7 @@ from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import DalleConfig
 from calligram.data.loader import DataConfig
 from calligram.data.transforms import AugmentConfig
+from calligram.errors import UserError
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.build import start
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
@@ -70,3 +73,34 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, mon
         assert files[0].read_bytes() == files[1].read_bytes()
     losses = [[row["loss"] for row in runs.read_metrics(tmp_path / run)] for run in ("whole", "resumed")]
     assert len(losses[0]) == 2 and losses[0] == losses[1]
+
+
+def test_a_dalle_keeps_the_tokenizer_that_it_began_with(drawings, tmp_path):
+    config = dalle_run(drawings, tmp_path)
+    start(config, tmp_path / "run")
+    own = tmp_path / "run" / runs.IMAGE_TOKENIZER / runs.MODEL
+    before = own.read_bytes()
+    shutil.rmtree(config.image_tokenizer)
+    other = tokenizer_run(drawings, tmp_path)
+    start(other.model_copy(update={"train": TRAIN.model_copy(update={"seed": 1})}), config.image_tokenizer)
+    start(config, tmp_path / "run", resume=True)
+    assert own.read_bytes() == before
+
+
+def test_fields_that_came_later_do_not_stand_in_the_way(drawings, tmp_path):
+    config = clip_run(drawings, tmp_path)
+    start(config, tmp_path / "run")
+    written = runs.read_config(tmp_path / "run")
+    del written["train"]["optimizer"]  # as a run has it that is older than the field
+    runs.write_config(tmp_path / "run", written)
+    start(config, tmp_path / "run", resume=True)
+    changed = config.model_copy(update={"train": TRAIN.model_copy(update={"optimizer": "muon"})})
+    with pytest.raises(UserError, match=r'train.optimizer \("adamw", now "muon"\)'):
+        start(changed, tmp_path / "run", resume=True)
+
+
+def test_augmenting_stored_tokens_is_refused(drawings, tmp_path):
+    config = dalle_run(drawings, tmp_path)
+    augmented = config.model_copy(update={"data": config.data.model_copy(update={"augment": AugmentConfig(flip=True)})})
+    with pytest.raises(UserError, match=r"data\.augment is set"):
+        start(augmented, tmp_path / "run")

@@ -89,9 +89,17 @@ def read_results(run: Path, kind: str) -> dict[str, float] | None:
                 raise UserError(
                     f"{path} is not what `calligram evaluate` writes: delete it, or evaluate again"
                 ) from None
+            if path.parent != run and _has_twin(run, kind):
+                return None  # nothing says which of them was evaluated
             own = {name: value for name, value in results.items() if name.startswith(f"{kind}.")}
             return results if path.parent == run else own or None
     return None
+
+
+def _has_twin(run: Path, kind: str) -> bool:
+    """Whether another run of the same kind lies beside this one."""
+    others = (config.parent for config in run.parent.glob(f"*/{runs.CONFIG}") if config.parent.name != run.name)
+    return any(runs.read_config(other)["type"] == kind for other in others)
 
 
 def print_facts(run: Path, facts: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class Composition(EvalTask):
         assert models.dalle is not None
         manifest = Manifest.load(data)
         for split, prefix in ((config.split, ""), (config.holdout_split, "holdout_")):
-            if split not in manifest.splits:
+            if not manifest.splits.get(split):
                 continue
             orders = choose_orders(Shards(data, split), config.num_captions)
             drawings = list(draw_orders(models.dalle, models.clip, orders, config, f"draw {split} captions"))
@@ -93,7 +93,7 @@ def draw_orders(
         for start in range(0, len(orders), at_once):
             chunk = orders[start : start + at_once]
             prompts = [order.caption for order in chunk for _ in range(number)]
-            first_seed = config.seed + start * number
+            first_seed = (config.seed * len(orders) + start) * number  # no two runs share a drawing
             pixels = dalle.draw(prompts, range(first_seed, first_seed + len(prompts))).unflatten(0, (-1, number))
             for order, candidates in zip(chunk, pixels, strict=True):
                 yield judge(order, candidates.cpu(), clip)

@@ -30,7 +30,7 @@ class ZeroShot(EvalTask):
         manifest = Manifest.load(data)
         label_CE = models.clip.embed_labels(manifest.class_names, manifest.templates)
         for split, prefix in ((config.split, ""), (config.holdout_split, "holdout_")):
-            if split not in manifest.splits:
+            if not manifest.splits.get(split):
                 continue
             image_BE, class_B = embed_classed(models.clip, Shards(data, split), config.max_samples)
             if len(class_B) == 0:
