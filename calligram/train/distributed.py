@@ -34,7 +34,7 @@ def started() -> Iterator[torch.device]:
 class _Patient:
     """The processes once more, for waits on what one of them prepares; in training a hang should still be seen."""
 
-    group: dist.ProcessGroup | None = None
+    group: Any = None
 
 
 def rank() -> int:
