@@ -1,10 +1,12 @@
 """From a run's config to a task and its batches: the one place where the rooms are put together to train."""
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
@@ -28,7 +30,8 @@ from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train import distributed
 from calligram.train.loop import LoadBatches, train
 
-CAPTIONS_FOR_BPE = 20_000  # samples whose captions a small vocabulary is trained on
+log = logging.getLogger(__name__)
+SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
 
 
 def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
@@ -125,11 +128,28 @@ def _text_tokenizer(config: TextTokenizerConfig, shards: Shards, length: int, ru
     path = run / runs.TEXT_TOKENIZER
     if distributed.is_main() and not path.is_file():
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the loader's fork
-        stride = max(1, len(shards) // CAPTIONS_FOR_BPE)
-        captions = (c for i in range(0, len(shards), stride) for c in shards[i].captions)
-        config.build(captions, length).save(path)
+        captions = _some_captions(shards)
+        text = config.build(captions, length)
+        _warn_of_cuts(text, captions)
+        text.save(path)
     distributed.barrier()
     return TextTokenizer.load(path)
+
+
+def _some_captions(shards: Shards) -> list[str]:
+    """Captions of samples drawn at random: every so-many-th would see one kind only where kinds take turns."""
+    chosen = np.random.default_rng(0).permutation(len(shards))[:SAMPLES_FOR_BPE]
+    return [caption for i in sorted(chosen) for caption in shards.read_captions(int(i))]
+
+
+def _warn_of_cuts(text: TextTokenizer, captions: list[str]) -> None:
+    lengths = [len(text.encode(caption)) + 2 for caption in captions]  # with start and end
+    cut = sum(length > text.context_length for length in lengths) / len(lengths)
+    if cut > 0:
+        log.warning(
+            f"{cut:.1%} of captions have more than the {text.context_length} tokens that the model reads and are cut; "
+            f"the longest has {max(lengths)}"
+        )
 
 
 def _loader(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text: TextTokenizer | None) -> LoadBatches:

@@ -69,7 +69,7 @@ PRESETS = {
         model=_CLIP.model_copy(update={"image": _CLIP.image.model_copy(update={"stem": (24, 48, 96, 128)})}),
         text_tokenizer=_TEXT,
         # many captions a batch: among more there are near misses, which teach what reranking needs
-        train=TrainConfig(steps=900, batch_size=256, optimizer="muon", lr=2e-3, save_every=300),
+        train=TrainConfig(steps=800, batch_size=256, optimizer="muon", lr=2e-3, save_every=200),
     ),
     "dalle-shapes": DalleRun(
         data=_SHAPES,
@@ -77,6 +77,6 @@ PRESETS = {
         model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=9000, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=1500),
+        train=TrainConfig(steps=6500, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=1300),
     ),
 }
