@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train CLIP on Fashion-MNIST's 60,000 captioned pictures and classify the 10,000 test pictures by prompts.
-# About 15 minutes on two cores. The IDX files come from Debian (apt-get install dataset-fashion-mnist), or
+# About 25 minutes on two cores. The IDX files come from Debian (apt-get install dataset-fashion-mnist), or
 # from any folder: scripts/fashion_mnist.sh --root FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/.."

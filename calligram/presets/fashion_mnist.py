@@ -1,6 +1,6 @@
 """Fashion-MNIST: ``scripts/fashion_mnist.sh`` does all of it.
 
-Top-1 0.893 on the 10,000 test pictures by prompts, in 14 minutes on two cores.
+Top-1 0.905 on the 10,000 test pictures by prompts, in 22 minutes on two cores.
 """
 
 from pathlib import Path

@@ -57,7 +57,7 @@ PRESETS = {
         model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=2600, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=650),
+        train=TrainConfig(steps=2400, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=600),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
