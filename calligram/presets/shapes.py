@@ -1,7 +1,7 @@
 """Runs on ``shapes``: `calligram data make shapes` first.
 
-The ``demo-*`` runs are what ``make demo`` trains, in eleven minutes with all else on two cores; docs/LOG.md has what
-they reach. The others are the longer recipe of ``scripts/shapes_full.sh``, not measured yet.
+The ``demo-*`` runs are what ``make demo`` trains, in eleven minutes with all else on two cores. The others are the
+longer recipe of ``scripts/shapes_full.sh``, 57 minutes. docs/LOG.md has what they reach.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         model=_CLIP,
         text_tokenizer=_TEXT,
-        train=TrainConfig(steps=360, batch_size=128, optimizer="muon", lr=2e-3, log_every=10, save_every=180),
+        train=TrainConfig(steps=330, batch_size=128, optimizer="muon", lr=2e-3, log_every=10, save_every=110),
     ),
     "demo-dalle": DalleRun(
         data=_at("runs/demo/shapes"),
@@ -57,7 +57,7 @@ PRESETS = {
         model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=2400, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=600),
+        train=TrainConfig(steps=2000, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=500),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
