@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from calligram.data.dataset import Shards, choose_caption
-from calligram.data.order import Order, SimilarOrder
 from calligram.data.plan import Plan, PlanSampler, SampleRef
 from calligram.data.transforms import AugmentConfig, train_transform
 
@@ -30,9 +29,6 @@ class DataConfig(BaseModel):
     split: str = Field(default="train", description="split to train on")
     captions: Literal["any", "first"] = Field(default="any", description="which of a picture's captions to read")
     augment: AugmentConfig = AugmentConfig()
-    similar: int = Field(
-        default=1, ge=1, description="samples of similar captions that stand together in a batch; 1: none do"
-    )
     num_workers: int = Field(default=1, ge=0, description="processes that read and decode; 0: in the training process")
 
 
@@ -69,13 +65,6 @@ class Collate:
         return batch
 
 
-def _order(dataset: TrainingSet) -> Order | None:
-    if dataset.config.similar == 1:
-        return None
-    captions_of = (dataset.shards.read_captions(i) for i in range(len(dataset)))
-    return SimilarOrder(captions_of, dataset.config.similar)
-
-
 def build_loader(
     dataset: TrainingSet,
     batch_size: int,
@@ -85,7 +74,7 @@ def build_loader(
     world_size: int = 1,
 ) -> Callable[[int, int], DataLoader]:
     """A function (first step, last step) → DataLoader over exactly the batches of those steps."""
-    plan = Plan(len(dataset), batch_size, seed, _order(dataset))
+    plan = Plan(len(dataset), batch_size, seed)
     workers = dataset.config.num_workers
 
     def load(first_step: int, last_step: int) -> DataLoader:

@@ -4,11 +4,9 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-
-from calligram.data.order import Order, RandomOrder
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,6 @@ class Plan:
     num_samples: int
     batch_size: int
     seed: int
-    order: Order | None = None  # of an epoch; None: random
-    _epochs: dict[int, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def batch(self, step: int) -> list[SampleRef]:
         """The global batch of a step, counted from 0."""
@@ -36,15 +32,7 @@ class Plan:
 
     def _at(self, position: int) -> SampleRef:
         epoch, place = divmod(position, self.num_samples)
-        return SampleRef(int(self._permutation(epoch)[place]), position)
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        if epoch not in self._epochs:
-            if len(self._epochs) >= 2:  # the epoch at hand and the one that a batch may reach into
-                self._epochs.clear()
-            order = self.order or RandomOrder(self.num_samples)
-            self._epochs[epoch] = order(np.random.Generator(np.random.Philox(key=[self.seed, epoch])))
-        return self._epochs[epoch]
+        return SampleRef(int(_permutation(self.seed, epoch, self.num_samples)[place]), position)
 
 
 class PlanSampler:
@@ -63,3 +51,15 @@ class PlanSampler:
     def __iter__(self) -> Iterator[list[SampleRef]]:
         for step in self.steps:
             yield self.plan.batch(step)[self.mine]
+
+
+_cache: dict[tuple[int, int, int], np.ndarray] = {}
+
+
+def _permutation(seed: int, epoch: int, num_samples: int) -> np.ndarray:
+    key = (seed, epoch, num_samples)
+    if key not in _cache:
+        if len(_cache) >= 2:  # the epoch at hand and the one that a batch may reach into
+            _cache.clear()
+        _cache[key] = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_samples)
+    return _cache[key]
