@@ -26,6 +26,7 @@ class Record:
     image_bytes: bytes
     captions: tuple[str, ...]
     meta: dict[str, Any]
+    negatives: tuple[str, ...] = ()  # false captions, one for each true one, where there are any
 
     def image(self) -> Image.Image:
         try:
@@ -56,7 +57,7 @@ class Shards:
 
     def __getitem__(self, i: int) -> Record:
         captions, meta = self._read_text(i)
-        return Record(self.samples[i][1].key, self.read_image(i), captions, meta)
+        return Record(self.samples[i][1].key, self.read_image(i), captions, meta, tuple(meta.get("negatives") or ()))
 
     def read_captions(self, i: int) -> tuple[str, ...]:
         """The captions alone, for whoever has no need of the picture."""
@@ -106,6 +107,6 @@ class Shards:
             os.close(file)
 
 
-def choose_caption(captions: tuple[str, ...], choice: str, rng: np.random.Generator) -> str:
-    """The first caption, or any of them."""
-    return captions[0 if choice == "first" else int(rng.integers(len(captions)))]
+def choose_caption(captions: tuple[str, ...], choice: str, rng: np.random.Generator) -> int:
+    """The number of the caption to read: the first, or any of them."""
+    return 0 if choice == "first" else int(rng.integers(len(captions)))

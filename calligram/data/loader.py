@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader, Dataset
 from calligram.data.dataset import Shards, choose_caption
 from calligram.data.plan import Plan, PlanSampler, SampleRef
 from calligram.data.transforms import AugmentConfig, train_transform
+from calligram.errors import UserError
 
 TextToIds = Callable[[list[str]], Tensor]
+TEXTS = {"caption": "text", "negative": "negative_text"}  # in a sample → its ids in a batch
 
 
 class DataConfig(BaseModel):
@@ -33,10 +35,13 @@ class DataConfig(BaseModel):
 
 
 class TrainingSet(Dataset):
-    """One split as training reads it: dicts with "image" or "image_tokens", and "caption"."""
+    """One split as training reads it: dicts with "image" or "image_tokens", and "caption".
 
-    def __init__(self, config: DataConfig, image_size: int, tokens: np.ndarray | None = None):
-        self.config, self.image_size, self.tokens = config, image_size, tokens
+    With ``negatives``, there is "negative", too: the caption that resembles the one read and is false.
+    """
+
+    def __init__(self, config: DataConfig, image_size: int, tokens: np.ndarray | None = None, negatives: bool = False):
+        self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
         self.shards = Shards(config.shards, config.split)
 
     def __len__(self) -> int:
@@ -45,23 +50,34 @@ class TrainingSet(Dataset):
     def __getitem__(self, ref: SampleRef) -> dict[str, Tensor | str]:
         rng = np.random.default_rng(ref.seed)
         if self.tokens is not None:
-            caption = choose_caption(self.shards.read_captions(ref.index), self.config.captions, rng)
+            captions = self.shards.read_captions(ref.index)
+            caption = captions[choose_caption(captions, self.config.captions, rng)]
             return {"caption": caption, "image_tokens": torch.from_numpy(self.tokens[ref.index].astype(np.int64))}
         record = self.shards[ref.index]
-        caption = choose_caption(record.captions, self.config.captions, rng)
-        return {"caption": caption, "image": train_transform(record.image(), self.image_size, self.config.augment, rng)}
+        number = choose_caption(record.captions, self.config.captions, rng)
+        image = train_transform(record.image(), self.image_size, self.config.augment, rng)
+        sample = {"caption": record.captions[number], "image": image}
+        if self.negatives:
+            if len(record.negatives) != len(record.captions):
+                raise UserError(
+                    f"sample {record.key} of {self.config.shards} has {len(record.negatives)} negatives for "
+                    f"{len(record.captions)} captions: make the data again, or train without hard_negatives"
+                )
+            sample["negative"] = record.negatives[number]
+        return sample
 
 
 class Collate:
-    """Stack samples; captions become "text" ids where a text tokenizer is given."""
+    """Stack samples; captions become "text" ids, and negatives "negative_text", where a text tokenizer is given."""
 
     def __init__(self, text_to_ids: TextToIds | None):
         self.text_to_ids = text_to_ids
 
     def __call__(self, samples: list[dict]) -> dict[str, Tensor]:
-        batch = {k: torch.stack([s[k] for s in samples]) for k in samples[0] if k != "caption"}
+        batch = {k: torch.stack([s[k] for s in samples]) for k in samples[0] if k not in TEXTS}
         if self.text_to_ids is not None:
-            batch["text"] = self.text_to_ids([s["caption"] for s in samples])
+            for key in TEXTS.keys() & samples[0].keys():
+                batch[TEXTS[key]] = self.text_to_ids([s[key] for s in samples])
         return batch
 
 

@@ -12,7 +12,8 @@ class Sample:
 
     ``image`` is either a picture, which is written as PNG, or the bytes of an encoded file, which
     are kept as they are under ``extension``. ``captions[0]`` becomes the ``.txt`` member; all
-    captions and ``meta`` go into the ``.json`` member.
+    captions and ``meta`` go into the ``.json`` member, and so do ``negatives``: none, or for each
+    caption one that resembles it and is false of the picture.
     """
 
     key: str  # letters, digits, "-" and "_" only: a dot would end the key in a WebDataset shard
@@ -20,3 +21,4 @@ class Sample:
     captions: tuple[str, ...]
     meta: dict[str, Any] = field(default_factory=dict)
     extension: str = "png"
+    negatives: tuple[str, ...] = ()

@@ -68,7 +68,8 @@ def members(sample: Sample) -> dict[str, bytes | str]:
         image = buffer.getvalue()
     else:
         image = sample.image
-    meta = json.dumps({"captions": list(sample.captions), **sample.meta}, ensure_ascii=False)
+    texts = {"captions": sample.captions, **({"negatives": sample.negatives} if sample.negatives else {})}
+    meta = json.dumps({**texts, **sample.meta}, ensure_ascii=False)
     return {"__key__": sample.key, sample.extension: image, "txt": sample.captions[0].encode(), "json": meta.encode()}
 
 

@@ -93,7 +93,7 @@ def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[n
 
 
 def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
-    data = TrainingSet(config.data, config.model.image_size)
+    data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
     text = _text_tokenizer(config.text_tokenizer, data.shards, config.model.text.context_length, run)
     # what is resumed has weights of its own
     model_config = config.model.without_download() if runs.checkpoints(run) else config.model

@@ -38,6 +38,10 @@ class ClipRun(_Run):
     type: Literal["clip"] = "clip"
     model: ClipConfig = ClipConfig()
     text_tokenizer: TextTokenizerConfig = TextTokenizerConfig()
+    hard_negatives: bool = Field(
+        default=False,
+        description="set each picture against a caption that is nearly true, too; the data must have negatives",
+    )
 
 
 class DalleRun(_Run):

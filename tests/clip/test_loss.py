@@ -128,3 +128,24 @@ def test_autocast_does_not_round_the_logits():
     exact = info_nce(image, text, torch.tensor(100.0), same)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(info_nce(image, text, torch.tensor(100.0), same), exact)
+
+
+def test_a_picture_must_find_its_caption_among_negatives_too():
+    """Picture → text: cross-entropy over captions and negatives. Text → picture: as without them."""
+    image, texts = unit(4, 0), unit(8, 1)
+    batch = {"image": image, "text": torch.arange(4)[:, None], "negative_text": torch.arange(4, 8)[:, None]}
+    loss, metrics = ClipTask(Tables(texts, 10.0))(batch)
+    logits, target = 10 * image @ texts.T, torch.arange(4)
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits[:, :4].T, target)) / 2
+    torch.testing.assert_close(loss, expected)
+    assert metrics["batch_accuracy"] == (logits.argmax(1) == target).float().mean()
+
+
+def test_a_negative_that_is_the_caption_of_another_picture_is_right_there():
+    image, texts = unit(2, 0), unit(2, 1)
+    batch = {"image": image, "text": torch.tensor([[0], [1]]), "negative_text": torch.tensor([[1], [0]])}
+    logits = 10 * image @ texts.T
+    # two equal positives, each against two equal negatives
+    p, n = logits.diagonal(), logits.flip(1).diagonal()
+    expected = (F.softplus(n + math.log(2) - p).mean() - torch.log_softmax(logits, 0).diagonal().mean()) / 2
+    torch.testing.assert_close(ClipTask(Tables(texts, 10.0))(batch)[0], expected)

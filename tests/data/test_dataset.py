@@ -149,5 +149,5 @@ def test_text_that_cannot_be_read_is_named(copy):
 def test_any_caption_or_the_first():
     captions = ("a", "b", "c")
     chosen = [choose_caption(captions, "any", np.random.default_rng(seed)) for seed in range(60)]
-    assert set(chosen) == set(captions)
-    assert {choose_caption(captions, "first", np.random.default_rng(seed)) for seed in range(9)} == {"a"}
+    assert set(chosen) == {0, 1, 2}
+    assert {choose_caption(captions, "first", np.random.default_rng(seed)) for seed in range(9)} == {0}

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from calligram.data.dataset import Shards
 from calligram.data.loader import Collate, DataConfig, TrainingSet, build_loader
 from calligram.data.plan import SampleRef
+from calligram.data.sources.folder import FolderSource
 from calligram.data.transforms import AugmentConfig
+from calligram.data.writer import write_shards
+from calligram.errors import UserError
 
 
 def lengths(captions: list[str]) -> torch.Tensor:
@@ -13,9 +17,9 @@ def lengths(captions: list[str]) -> torch.Tensor:
     return torch.tensor([[len(c), ord(c[0])] for c in captions])
 
 
-def training_set(folder, num_workers=0, tokens=None, **options) -> TrainingSet:
+def training_set(folder, num_workers=0, tokens=None, negatives=False, **options) -> TrainingSet:
     config = DataConfig(shards=folder, num_workers=num_workers, augment=AugmentConfig(shift=2), **options)
-    return TrainingSet(config, 16, tokens)
+    return TrainingSet(config, 16, tokens, negatives)
 
 
 def batches(folder, first=0, last=5, num_workers=0, rank=0, world_size=1, seed=1):
@@ -72,6 +76,33 @@ def test_augmentation_and_caption_are_drawn_by_position(folder):
 def test_the_first_caption_is_taken_where_asked_for(folder, source):
     data = training_set(folder, captions="first")
     assert {data[SampleRef(4, seed)]["caption"] for seed in range(9)} == {source.sample("train", 4).captions[0]}
+
+
+def test_a_negative_is_that_of_the_caption_and_changes_nothing_else(folder, source):
+    plain, data = training_set(folder), training_set(folder, negatives=True)
+    expected = source.sample("train", 4)
+    read = set()
+    for seed in range(30):
+        sample, same = data[SampleRef(4, seed)], plain[SampleRef(4, seed)]
+        assert sample["caption"] == same["caption"] and torch.equal(sample["image"], same["image"])
+        read.add((sample["caption"], sample["negative"]))
+    assert read == set(zip(expected.captions, expected.negatives, strict=True))
+
+
+def test_negatives_become_ids_of_their_own(folder):
+    samples = [training_set(folder, negatives=True)[SampleRef(i, 0)] for i in range(3)]
+    batch = Collate(lengths)(samples)
+    assert batch.keys() == {"image", "text", "negative_text"}
+    assert batch["negative_text"].tolist() == lengths([s["negative"] for s in samples]).tolist()
+    assert Collate(None)(samples).keys() == {"image"}
+
+
+def test_data_without_negatives_is_refused_by_name(tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "own.png")
+    (tmp_path / "own.txt").write_text("a black square")
+    write_shards(FolderSource(root=tmp_path, test_fraction=0), tmp_path / "shards")
+    with pytest.raises(UserError, match=r"has 0 negatives for 1 captions: .* without hard_negatives"):
+        training_set(tmp_path / "shards", negatives=True)[SampleRef(0, 0)]
 
 
 def test_with_tokens_no_picture_is_read(folder, monkeypatch):

@@ -61,7 +61,11 @@ def test_webdataset_reads_what_we_read(source, folder):
         assert np.array_equal(them["png"], np.asarray(us.image()))
         assert np.array_equal(them["png"], np.asarray(sample.image))
         assert them["txt"] == us.captions[0]
-        assert them["json"] == us.meta == {"captions": list(sample.captions), **sample.meta}
+        assert (
+            them["json"]
+            == us.meta
+            == {"captions": list(sample.captions), "negatives": list(sample.negatives), **sample.meta}
+        )
         assert us.captions == sample.captions == ours.read_captions(i)
 
 

@@ -41,7 +41,8 @@ class TwoTables(nn.Module):
 
 def global_batch() -> dict[str, torch.Tensor]:
     images = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
-    return {"image": images, "text": torch.tensor([[0], [1], [2], [0], [3], [0], [4], [1]])}
+    text = torch.tensor([[0], [1], [2], [0], [3], [0], [4], [1]])
+    return {"image": images, "text": text, "negative_text": (text + 1) % 5}
 
 
 def one_process():

@@ -9,6 +9,7 @@ from calligram.data.sample import Sample
 from calligram.data.shapes.caption import random_captions
 from calligram.data.shapes.compose import random_scene
 from calligram.data.shapes.draw import draw
+from calligram.data.shapes.negatives import false_caption
 from calligram.data.shapes.scene import CLASSES, KINDS
 from calligram.data.source import Source
 from calligram.errors import UserError
@@ -36,10 +37,13 @@ class ShapesSource(Source):
         return {"train": self.num_samples, "test": self.num_test, "holdout": self.num_holdout}
 
     def sample(self, split: str, index: int) -> Sample:
-        """The ``index``-th drawing with four captions; ``meta`` has the scene, the captions' claims and the kind."""
+        """The ``index``-th drawing with four captions; ``meta`` has the scene, the captions' claims and the kind.
+
+        For each caption there is one that is false in one respect.
+        """
         rng = self._generator(split, index)
-        kind = KINDS[index % len(KINDS)]
-        scene = random_scene(rng, kind, holdout=split == "holdout")
+        kind, holdout = KINDS[index % len(KINDS)], split == "holdout"
+        scene = random_scene(rng, kind, holdout)
         captions = random_captions(rng, scene, kind)
         meta = {
             "scene": scene.model_dump(mode="json"),
@@ -52,6 +56,7 @@ class ShapesSource(Source):
             key=f"{split}-{index:07d}",
             image=draw(scene, self.image_size),
             captions=tuple(caption for caption, _ in captions),
+            negatives=tuple(false_caption(rng, scene, *each, holdout)[0] for each in captions),
             meta=meta,
         )
 
