@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from calligram.errors import UserError
 from calligram.nn.image import ConvStem
+from calligram.nn.shift import TokenShift
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 from calligram.tokenizers.text import trim_to_longest
 
@@ -55,6 +56,9 @@ class TextTowerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     context_length: int = Field(default=32, ge=3, description="tokens a text may have, start and end included")
+    shift: int = Field(
+        default=0, ge=0, description="how many of the tokens before it a text token takes in ahead of the first layer"
+    )
     transformer: TransformerConfig = TransformerConfig()
 
 
@@ -104,6 +108,7 @@ class TextTower(nn.Module):
         self.end_id = end_id
         self.embed = nn.Embedding(vocab_size, self.width)
         nn.init.normal_(self.embed.weight, std=0.02)
+        self.shift = TokenShift(self.width, config.shift) if config.shift else nn.Identity()
         self.positions = learned(config.context_length, self.width, std=0.01)
         self.transformer = Transformer(config.transformer, causal=True)
 
@@ -111,7 +116,7 @@ class TextTower(nn.Module):
         # The mask is causal and only the end token is read: what lies behind the longest text cannot matter.
         text_BT = trim_to_longest(text_BT, self.end_id)
         end_B = (text_BT == self.end_id).int().argmax(1)
-        x_BTD = self.transformer(self.embed(text_BT) + self.positions[: text_BT.shape[1]])
+        x_BTD = self.transformer(self.shift(self.embed(text_BT)) + self.positions[: text_BT.shape[1]])
         return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), end_B]
 
 

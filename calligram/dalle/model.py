@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from calligram.nn.cache import KVCache
+from calligram.nn.shift import TokenShift
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 
 ABOVE = (-1, 0, 1)  # columns of the row above whose tokens go into the prediction of the next
@@ -23,6 +24,9 @@ class DalleConfig(BaseModel):
 
     type: Literal["dalle"] = "dalle"
     text_length: int = Field(default=24, ge=3, description="text tokens of the sequence, start and end included")
+    shift: int = Field(
+        default=0, ge=0, description="how many of the tokens before it a text token takes in ahead of the first layer"
+    )
     transformer: TransformerConfig = TransformerConfig()
 
 
@@ -43,6 +47,7 @@ class Dalle(nn.Module):
         self.image_embed = nn.Embedding(image_vocab_size, width)
         for table in (self.text_embed, self.image_embed):
             nn.init.normal_(table.weight, std=0.02)
+        self.shift = TokenShift(width, config.shift) if config.shift else nn.Identity()
         self.above_gain = nn.Parameter(torch.full((len(ABOVE), width), 0.5))
         self.outside = learned(width)
         self.pad = learned(self.text_length, width)
@@ -72,7 +77,7 @@ class Dalle(nn.Module):
 
     def embed_text(self, text_BT: Tensor) -> Tensor:
         """Ids (B, T), anything behind the end token → (B, T, D) with learned pads there."""
-        x_BTD = torch.where(self.padding(text_BT)[..., None], self.pad, self.text_embed(text_BT))
+        x_BTD = torch.where(self.padding(text_BT)[..., None], self.pad, self.shift(self.text_embed(text_BT)))
         return x_BTD + self.text_positions
 
     def embed_image(self, image_BM: Tensor, first: int = 0) -> Tensor:

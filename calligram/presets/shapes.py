@@ -21,6 +21,7 @@ from calligram.train.config import TrainConfig
 _SHAPES = DataConfig(shards=Path("shards/shapes"))
 _TEXT = TextTokenizerConfig(type="bpe", vocab_size=512)
 _CONTEXT, _PROMPT = 20, 16  # tokens; the longest caption has 12 words and each is a token
+_SHIFT = 2  # a noun knows its colour and its size before the first layer
 _GUIDED = SamplingConfig(guidance=2.5, temperature=0.8)
 
 
@@ -31,7 +32,9 @@ _CLIP = ClipConfig(
         stem=(16, 32, 64, 128),
         transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
     ),
-    text=TextTowerConfig(context_length=_CONTEXT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)),
+    text=TextTowerConfig(
+        context_length=_CONTEXT, shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)
+    ),
 )
 
 
@@ -49,12 +52,15 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         model=_CLIP,
         text_tokenizer=_TEXT,
+        hard_negatives=True,
         train=TrainConfig(steps=330, batch_size=128, optimizer="muon", lr=2e-3, log_every=10, save_every=110),
     ),
     "demo-dalle": DalleRun(
         data=_at("runs/demo/shapes"),
         image_tokenizer=Path("runs/demo/tokenizer"),
-        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)),
+        model=DalleConfig(
+            text_length=_PROMPT, shift=_SHIFT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)
+        ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
         train=TrainConfig(steps=2000, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=500),
@@ -66,15 +72,19 @@ PRESETS = {
     ),
     "clip-shapes": ClipRun(
         data=_SHAPES,
-        model=_CLIP.model_copy(update={"image": _CLIP.image.model_copy(update={"stem": (24, 48, 96, 128)})}),
+        model=_CLIP.model_copy(
+            update={"embed_dim": 256, "image": _CLIP.image.model_copy(update={"stem": (24, 48, 96, 128)})}
+        ),
         text_tokenizer=_TEXT,
-        # many captions a batch: among more there are near misses, which teach what reranking needs
-        train=TrainConfig(steps=800, batch_size=256, optimizer="muon", lr=2e-3, save_every=200),
+        hard_negatives=True,
+        train=TrainConfig(steps=1500, batch_size=128, optimizer="muon", lr=2e-3, save_every=300),
     ),
     "dalle-shapes": DalleRun(
         data=_SHAPES,
         image_tokenizer=Path("runs/fsq-shapes"),
-        model=DalleConfig(text_length=_PROMPT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)),
+        model=DalleConfig(
+            text_length=_PROMPT, shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)
+        ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
         train=TrainConfig(steps=6500, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=1300),
