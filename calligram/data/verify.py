@@ -143,11 +143,17 @@ def _check_words(bodies: dict[str, bytes], num_classes: int) -> Iterator[str]:
 
 
 def _check_captions(bodies: dict[str, bytes], meta: dict[str, Any]) -> Iterator[str]:
-    captions = meta.get("captions", [])
-    if not isinstance(captions, list) or not all(isinstance(caption, str) and caption.strip() for caption in captions):
+    captions, negatives = meta.get("captions", []), meta.get("negatives", [])
+    if not _are_sentences(captions):
         yield ".json: captions is not a list of sentences"
+    elif not _are_sentences(negatives) or len(negatives) not in (0, max(1, len(captions))):
+        yield ".json: negatives is not a list of as many sentences as there are captions"
     try:
         if not bodies.get("txt", b"captions in the JSON are enough" if captions else b"").decode().strip():
             yield "the caption is empty" if "txt" in bodies else "no caption (.txt)"
     except UnicodeDecodeError:
         yield "the caption is not UTF-8"
+
+
+def _are_sentences(texts: Any) -> bool:
+    return isinstance(texts, list) and all(isinstance(text, str) and text.strip() for text in texts)

@@ -169,6 +169,8 @@ def test_an_exchanged_shard(copy):
         (lambda sample: sample.update(json=b"[1]"), ".json is not an object"),
         (change_json(captions="a dog"), ".json: captions is not a list of sentences"),
         (change_json(captions=["a dog", ""]), ".json: captions is not a list of sentences"),
+        (change_json(negatives=["a cat"]), ".json: negatives is not a list of as many sentences as there are captions"),
+        (change_json(negatives="a cat"), ".json: negatives is not a list of as many sentences as there are captions"),
         (change_json(**{"class": 48}), ".json: class 48 is not one of the 48, 0 to 47"),
         (change_json(**{"class": "dog"}), ".json: class 'dog' is not one of the 48, 0 to 47"),
     ],
