@@ -73,7 +73,10 @@ def evaluate(models: Models, data: Path, config: EvalConfig, names: Sequence[str
     results: dict[str, float] = {}
     for each in chosen:
         if models.has(each.needs) and each.applies_to(manifest, config):
-            results.update(each.run(models, data, config))
+            found = dict(each.run(models, data, config))
+            if names and not found:
+                raise UserError(f"task {each.name} finds nothing to measure in {data}")
+            results |= found
         elif names:
             why = f"it needs a {' and a '.join(each.needs)} run" if not models.has(each.needs) else "not on this data"
             raise UserError(f"task {each.name} cannot run: {why}")

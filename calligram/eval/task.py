@@ -53,4 +53,4 @@ class EvalTask:
 
     @abstractmethod
     def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
-        """Yields ("clip.zero_shot.top1", 0.97)-like pairs: dotted name, number."""
+        """Yields ("clip.zero_shot.top1", 0.97)-like pairs: dotted name, number; none if the data has no question."""

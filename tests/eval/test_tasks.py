@@ -33,7 +33,7 @@ def results(models, tiny_runs) -> dict[str, float]:
 
 
 def test_the_tasks_are_found():
-    assert {"zero-shot", "retrieval", "reconstruction", "likelihood", "composition"} <= set(tasks())
+    assert {"zero-shot", "retrieval", "negatives", "reconstruction", "likelihood", "composition"} <= set(tasks())
 
 
 @pytest.mark.parametrize("name", sorted(tasks()))
@@ -89,6 +89,35 @@ def test_a_caption_that_is_too_long_is_cut(models, tmp_path):
     write_shards(FolderSource(root=tmp_path, test_fraction=0.5), tmp_path / "shards")
     found = evaluate(models, tmp_path / "shards", SMALL, ["retrieval"])
     assert found["clip.retrieval.num_samples"] == 2
+
+
+def test_negatives_count_pictures_that_are_nearer_to_the_truth(models, tiny_runs, monkeypatch):
+    shards = Shards(tiny_runs.shards, "test")
+    true = {caption for i in range(len(shards)) for caption in shards[i].captions}
+    to_the_truth = {True: 1.0, False: 0.0}
+
+    def embed_texts(self, texts, strict=True):
+        return torch.tensor([[to_the_truth[text in true]] for text in texts])
+
+    monkeypatch.setattr(type(models.clip), "embed_texts", embed_texts)
+    monkeypatch.setattr(type(models.clip), "embed_images", lambda self, images: torch.ones(len(images), 1))
+    found = evaluate(models, tiny_runs.shards, SMALL, ["negatives"])
+    # a negative may be true of another picture; of ties none counts
+    by_hand = [shards[i].negatives[i % 4] not in true for i in range(len(shards))]
+    assert found["clip.negatives.accuracy"] == pytest.approx(sum(by_hand) / len(by_hand)) and sum(by_hand) > 0
+    kinds = {shards[i].meta["kind"].replace("-", "_") for i in range(len(shards))}
+    assert {f"clip.negatives.kind_{kind}" for kind in kinds} <= found.keys()
+    assert found["clip.negatives.num_samples"] == len(shards)
+
+
+def test_data_without_negatives_has_nothing_to_ask(models, tmp_path):
+    for number in range(4):
+        Image.new("RGB", (20, 20), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a red square")
+    write_shards(FolderSource(root=tmp_path, test_fraction=0.5), tmp_path / "shards")
+    assert not any("negatives" in key for key in evaluate(models, tmp_path / "shards", SMALL))
+    with pytest.raises(UserError, match="task negatives finds nothing to measure in"):
+        evaluate(models, tmp_path / "shards", SMALL, ["negatives"])
 
 
 def test_two_seeds_share_no_drawing(models, tiny_runs):
