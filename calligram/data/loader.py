@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from calligram.data.dataset import Shards, choose_caption
+from calligram.data.dataset import Record, Shards, choose_caption
 from calligram.data.plan import Plan, PlanSampler, SampleRef
 from calligram.data.transforms import AugmentConfig, train_transform
 from calligram.errors import UserError
@@ -43,6 +43,8 @@ class TrainingSet(Dataset):
     def __init__(self, config: DataConfig, image_size: int, tokens: np.ndarray | None = None, negatives: bool = False):
         self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
         self.shards = Shards(config.shards, config.split)
+        if negatives:
+            self._negative(self.shards[0], 0)  # data without any are refused before training begins
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -58,13 +60,16 @@ class TrainingSet(Dataset):
         image = train_transform(record.image(), self.image_size, self.config.augment, rng)
         sample = {"caption": record.captions[number], "image": image}
         if self.negatives:
-            if len(record.negatives) != len(record.captions):
-                raise UserError(
-                    f"sample {record.key} of {self.config.shards} has {len(record.negatives)} negatives for "
-                    f"{len(record.captions)} captions: make the data again, or train without hard_negatives"
-                )
-            sample["negative"] = record.negatives[number]
+            sample["negative"] = self._negative(record, number)
         return sample
+
+    def _negative(self, record: Record, number: int) -> str:
+        if len(record.negatives) != len(record.captions):
+            raise UserError(
+                f"sample {record.key} of {self.config.shards} has {len(record.negatives)} negatives for "
+                f"{len(record.captions)} captions: make the data again, or train without hard_negatives"
+            )
+        return record.negatives[number]
 
 
 class Collate:
