@@ -56,7 +56,7 @@ class TextTowerConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     context_length: int = Field(default=32, ge=3, description="tokens a text may have, start and end included")
-    shift: int = Field(
+    token_shift: int = Field(
         default=0, ge=0, description="how many of the tokens before it a text token takes in ahead of the first layer"
     )
     transformer: TransformerConfig = TransformerConfig()
@@ -108,7 +108,7 @@ class TextTower(nn.Module):
         self.end_id = end_id
         self.embed = nn.Embedding(vocab_size, self.width)
         nn.init.normal_(self.embed.weight, std=0.02)
-        self.shift = TokenShift(self.width, config.shift) if config.shift else nn.Identity()
+        self.shift = TokenShift(self.width, config.token_shift) if config.token_shift else nn.Identity()
         self.positions = learned(config.context_length, self.width, std=0.01)
         self.transformer = Transformer(config.transformer, causal=True)
 

@@ -24,7 +24,7 @@ class DalleConfig(BaseModel):
 
     type: Literal["dalle"] = "dalle"
     text_length: int = Field(default=24, ge=3, description="text tokens of the sequence, start and end included")
-    shift: int = Field(
+    token_shift: int = Field(
         default=0, ge=0, description="how many of the tokens before it a text token takes in ahead of the first layer"
     )
     transformer: TransformerConfig = TransformerConfig()
@@ -47,7 +47,7 @@ class Dalle(nn.Module):
         self.image_embed = nn.Embedding(image_vocab_size, width)
         for table in (self.text_embed, self.image_embed):
             nn.init.normal_(table.weight, std=0.02)
-        self.shift = TokenShift(width, config.shift) if config.shift else nn.Identity()
+        self.shift = TokenShift(width, config.token_shift) if config.token_shift else nn.Identity()
         self.above_gain = nn.Parameter(torch.full((len(ABOVE), width), 0.5))
         self.outside = learned(width)
         self.pad = learned(self.text_length, width)

@@ -55,7 +55,7 @@ PRESETS = {
         image_tokenizer=Path("runs/fsq-emoji"),
         model=DalleConfig(
             text_length=_PROMPT,
-            shift=2,
+            token_shift=2,
             transformer=TransformerConfig(width=160, num_layers=5, num_heads=5),
         ),
         text_tokenizer=_TEXT,

@@ -33,7 +33,7 @@ _CLIP = ClipConfig(
         transformer=TransformerConfig(width=128, num_layers=3, num_heads=4),
     ),
     text=TextTowerConfig(
-        context_length=_CONTEXT, shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)
+        context_length=_CONTEXT, token_shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=2, num_heads=4)
     ),
 )
 
@@ -59,7 +59,7 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         image_tokenizer=Path("runs/demo/tokenizer"),
         model=DalleConfig(
-            text_length=_PROMPT, shift=_SHIFT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)
+            text_length=_PROMPT, token_shift=_SHIFT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
@@ -83,7 +83,7 @@ PRESETS = {
         data=_SHAPES,
         image_tokenizer=Path("runs/fsq-shapes"),
         model=DalleConfig(
-            text_length=_PROMPT, shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)
+            text_length=_PROMPT, token_shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,

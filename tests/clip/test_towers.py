@@ -19,9 +19,10 @@ SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2)
 START, END, PAD = 1, 2, 0
 
 
-def text_tower(context_length=12, **options) -> TextTower:
+def text_tower(context_length=12, token_shift=0, **options) -> TextTower:
     torch.manual_seed(0)
-    config = TextTowerConfig(context_length=context_length, transformer=SMALL.model_copy(update=options))
+    transformer = SMALL.model_copy(update=options)
+    config = TextTowerConfig(context_length=context_length, token_shift=token_shift, transformer=transformer)
     return TextTower(config, vocab_size=20, end_id=END).eval()
 
 
@@ -33,9 +34,10 @@ def padded(texts: list[list[int]], length: int, pad: int = PAD) -> torch.Tensor:
 TEXTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13]]
 
 
+@pytest.mark.parametrize("token_shift", [0, 2])
 @torch.no_grad()
-def test_padding_does_not_change_a_texts_vector():
-    tower = text_tower()
+def test_padding_does_not_change_a_texts_vector(token_shift):
+    tower = text_tower(token_shift=token_shift)
     at_full_length = tower(padded(TEXTS, 12))
     torch.testing.assert_close(tower(padded(TEXTS, 7)), at_full_length, atol=1e-6, rtol=0)
     torch.testing.assert_close(tower(padded(TEXTS, 12, pad=17)), at_full_length, atol=1e-6, rtol=0)

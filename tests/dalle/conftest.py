@@ -7,11 +7,12 @@ from calligram.nn.transformer import TransformerConfig
 CONFIG = DalleConfig(text_length=6, transformer=TransformerConfig(width=32, num_layers=2, num_heads=4))
 
 
-@pytest.fixture(scope="session")
-def dalle() -> Dalle:
+@pytest.fixture(scope="session", params=[0, 2], ids=["plain", "token-shift"])
+def dalle(request) -> Dalle:
     """11 words, 13 image tokens, 3 × 3 of them a picture; random weights, wide enough to make clear choices."""
     torch.manual_seed(0)
-    model = Dalle(CONFIG, text_vocab_size=11, image_vocab_size=13, grid=3, end_id=2).eval()
+    config = CONFIG.model_copy(update={"token_shift": request.param})
+    model = Dalle(config, text_vocab_size=11, image_vocab_size=13, grid=3, end_id=2).eval()
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.requires_grad_(False)

@@ -41,6 +41,13 @@ def test_text_logits_do_not_see_the_picture(dalle, text, pictures):
     torch.testing.assert_close(dalle(text, pictures)[0], dalle(text, 12 - pictures)[0], atol=1e-6, rtol=1e-6)
 
 
+def test_text_logits_do_not_see_later_words(dalle, text, pictures):
+    later = text.clone()
+    later[2, 3] = 4
+    difference = (dalle(text, pictures)[0] - dalle(later, pictures)[0])[2].abs().amax(1)
+    assert difference[:3].max() < 1e-6 < 1e-3 < difference[3:].min()
+
+
 def test_what_lies_behind_the_end_does_not_matter(dalle, text, pictures):
     littered = torch.where(dalle.padding(text), torch.full_like(text, 9), text)
     assert not torch.equal(littered, text)
