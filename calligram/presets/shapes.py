@@ -1,7 +1,8 @@
 """Runs on ``shapes``: `calligram data make shapes` first.
 
 The ``demo-*`` runs are what ``make demo`` trains, in eleven minutes with all else on two cores. The others are the
-longer recipe of ``scripts/shapes_full.sh``, 57 minutes. docs/LOG.md has what they reach.
+longer recipe of ``scripts/shapes_full.sh``, about an hour: 0.93 of captions drawn all right, 0.75 of those with pairs
+never seen. docs/LOG.md has more.
 """
 
 from pathlib import Path
