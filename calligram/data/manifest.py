@@ -1,18 +1,21 @@
 """The manifest of a data set: which shards it has, what they hold, how to check them."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from calligram.data import remote
+from calligram.data.place import join
 from calligram.errors import UserError
 
 FILE_NAME = "manifest.json"
 
 
 class Shard(BaseModel):
-    """One tar file, by its path relative to the manifest."""
+    """One tar file: by its path relative to the manifest, by a path of its own, or by a URL."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -20,6 +23,7 @@ class Shard(BaseModel):
     num_samples: int
     num_bytes: int
     sha256: str
+    left_out: dict[str, int] = Field(default_factory=dict)  # why samples of the tar are not used → how many
 
 
 class Manifest(BaseModel):
@@ -43,16 +47,21 @@ class Manifest(BaseModel):
             raise UserError(f"split {split!r} is not in this data set; it has: {', '.join(self.splits)}")
         return self.splits[split]
 
+    def digest(self, split: str) -> str:
+        """Short for all that the order and the content of a split depend on, other than where it lies."""
+        facts = "".join(f"{shard.num_samples} {shard.sha256}\n" for shard in self.shards(split))
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
     def save(self, folder: Path) -> None:
         text = json.dumps(self.model_dump(), indent=1, ensure_ascii=False) + "\n"
         (folder / FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Manifest":
-        path = folder / FILE_NAME
-        if not path.is_file():
+    def load(cls, folder: Path | str) -> "Manifest":
+        path = join(folder, FILE_NAME)
+        if isinstance(path, Path) and not path.is_file():
             raise UserError(f"no {FILE_NAME} in {folder}: make one with `calligram data make NAME --out {folder}`")
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (ValidationError, UnicodeDecodeError) as error:
+            return cls.model_validate_json(path.read_bytes() if isinstance(path, Path) else remote.read(path))
+        except ValidationError as error:
             raise UserError(f"{path} is not a calligram manifest: {str(error).splitlines()[0]}") from None

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from calligram.data import index
+from calligram.data import index, remote
 from calligram.data.decode import EXTENSIONS, BadImage, decode_image
 from calligram.data.index import IndexedSample, Member
 from calligram.data.manifest import Manifest, Shard
+from calligram.data.place import join
+from calligram.data.scan import scan
 from calligram.errors import UserError
 from calligram.progress import Progress
 
@@ -25,23 +27,26 @@ class Problem:
     message: str
 
 
-def verify(folder: Path) -> Iterator[Problem]:
+def verify(folder: Path | str) -> Iterator[Problem]:
     """All that is wrong with a data set, shard by shard; raises UserError only where it has no manifest."""
     manifest = Manifest.load(folder)
     shards = [shard for shards in manifest.splits.values() for shard in shards]
     with Progress("verify samples", sum(shard.num_samples for shard in shards)) as progress:
         for shard in shards:
-            for key, message in _check_shard(folder / shard.file, shard, len(manifest.class_names)):
+            for key, message in _check_shard(join(folder, shard.file), shard, len(manifest.class_names)):
                 yield Problem(shard.file, key, message)
             progress.advance(shard.num_samples)
 
 
 Found = Iterator[tuple[str | None, str]]  # key and message
 Samples = dict[str, IndexedSample]
+Result = TypeVar("Result")
 
 
-def _check_shard(path: Path, shard: Shard, num_classes: int) -> Found:
+def _check_shard(path: Path | str, shard: Shard, num_classes: int) -> Found:
     try:
+        if isinstance(path, str):
+            path = remote.fetch(path, shard.num_bytes, shard.sha256)
         data = path.read_bytes()
     except FileNotFoundError:
         yield None, "the file is missing"
@@ -49,17 +54,26 @@ def _check_shard(path: Path, shard: Shard, num_classes: int) -> Found:
     except OSError as error:
         yield None, f"the file cannot be read: {error.strerror}"
         return
+    except UserError as error:
+        yield None, str(error)
+        return
     yield from _check_bytes(data, shard)
-    scanned, problem = _attempt(index.scan, path)
+    found, problem = _attempt(path, lambda: scan(path))
     if problem is not None:
         yield None, problem
-    elif len(scanned) != shard.num_samples:
+    for finding in found.findings if found else []:
+        yield finding.name, finding.reason
+    scanned = _by_key(found.samples if found else [])
+    if found is not None and len(scanned) != shard.num_samples:
         yield None, f"the tar has {len(scanned)} samples, the manifest says {shard.num_samples}"
-    indexed, problem = _attempt(index.read, path) if index.side_car(path).is_file() else (scanned, None)
-    if problem is not None:
-        yield None, problem
-    elif scanned:
-        yield from _compare(scanned, indexed)
+    indexed = scanned
+    if index.side_car(path).is_file():
+        read, problem = _attempt(path, lambda: index.load(index.side_car(path)))
+        indexed = _by_key(read or [])
+        if problem is not None:
+            yield None, problem
+        elif scanned:
+            yield from _compare(scanned, indexed)
     # where the tar cannot be walked any more, its index still tells where the samples were
     for key, sample in (scanned or indexed).items():
         for message in _check_sample(data, sample, indexed.get(key, sample), num_classes):
@@ -73,11 +87,15 @@ def _check_bytes(data: bytes, shard: Shard) -> Found:
         yield None, "its bytes have changed: the sha256 is not the manifest's"
 
 
-def _attempt(read: Callable[[Path], list[IndexedSample]], path: Path) -> tuple[Samples, str | None]:
+def _attempt(path: Path, read: Callable[[], Result]) -> tuple[Result | None, str | None]:
     try:
-        return {sample.key: sample for sample in read(path)}, None
+        return read(), None
     except UserError as error:
-        return {}, str(error).removeprefix(f"{path} ")
+        return None, str(error).removeprefix(f"{path} ")
+
+
+def _by_key(samples: Iterable[IndexedSample]) -> Samples:
+    return {sample.key: sample for sample in samples}
 
 
 def _compare(scanned: Samples, indexed: Samples) -> Found:
@@ -111,7 +129,7 @@ def _check_sample(data: bytes, sample: IndexedSample, indexed: IndexedSample, nu
 
 def _has_changed(body: bytes, member: Member, indexed: Member | None) -> bool:
     """A member that the index has elsewhere is another problem."""
-    if indexed is None or indexed.crc32 is None or (indexed.offset, indexed.size) != (member.offset, member.size):
+    if indexed is None or (indexed.offset, indexed.size) != (member.offset, member.size):
         return False
     return zlib.crc32(body) != indexed.crc32
 
@@ -138,18 +156,29 @@ def _check_words(bodies: dict[str, bytes], num_classes: int) -> Iterator[str]:
         meta = {}
     yield from _check_captions(bodies, meta)
     label = meta.get("class")
+    if label is None and "cls" in bodies:
+        try:
+            label = int(bodies["cls"])
+        except ValueError:
+            yield f".cls: {bodies['cls'][:20]!r} is not the number of a class"
+            return
+        if not num_classes:
+            yield ".cls: the data set has no names of classes (classnames.txt)"
     if label is not None and num_classes and label not in range(num_classes):
-        yield f".json: class {label!r} is not one of the {num_classes}, 0 to {num_classes - 1}"
+        yield f"class {label!r} is not one of the {num_classes}, 0 to {num_classes - 1}"
 
 
 def _check_captions(bodies: dict[str, bytes], meta: dict[str, Any]) -> Iterator[str]:
     captions, negatives = meta.get("captions", []), meta.get("negatives", [])
+    if not captions and isinstance(meta.get("caption"), str):  # as img2dataset has it
+        captions = [meta["caption"]]
     if not _are_sentences(captions):
         yield ".json: captions is not a list of sentences"
     elif not _are_sentences(negatives) or len(negatives) not in (0, max(1, len(captions))):
         yield ".json: negatives is not a list of as many sentences as there are captions"
     try:
-        if not bodies.get("txt", b"captions in the JSON are enough" if captions else b"").decode().strip():
+        elsewhere = b"in the JSON or the class" if captions or "cls" in bodies else b""
+        if not bodies.get("txt", elsewhere).decode().strip():
             yield "the caption is empty" if "txt" in bodies else "no caption (.txt)"
     except UnicodeDecodeError:
         yield "the caption is not UTF-8"

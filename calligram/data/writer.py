@@ -1,6 +1,5 @@
 """Write a source as WebDataset shards: pictures, captions and meta-data in plain tars, with a manifest."""
 
-import hashlib
 import io
 import json
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from webdataset.writer import TarWriter
 
-from calligram.data import index
+from calligram.data.catalogue import describe
 from calligram.data.manifest import Manifest, Shard
 from calligram.data.sample import Sample
 from calligram.data.source import Source
@@ -89,10 +88,7 @@ def _write_shard(source: Source, folder: Path, job: Job) -> Shard:
     with TarWriter(str(path), mtime=0, user="calligram", group="calligram", encoder=False) as writer:
         for i in range(start, end):
             writer.write(members(source.sample(split, i)))
-    index.write(path)
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    return Shard(file=f"{split}/{path.name}", num_samples=end - start, num_bytes=len(data), sha256=digest)
+    return describe(path, f"{split}/{path.name}")
 
 
 def _may_replace(out: Path) -> bool:

@@ -5,14 +5,15 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from calligram.data import index
+from calligram.data.catalogue import describe
 from calligram.data.manifest import FILE_NAME, Manifest
+from calligram.data.shard import read_index
 from calligram.data.verify import Problem, verify
 from calligram.errors import UserError
 
@@ -52,10 +53,9 @@ def rewrite(folder: Path, edit: Callable[[Contents], object]) -> str:
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    index.write(path)
-    data = path.read_bytes()
+    entry = describe(path, SHARD)
     facts = json.loads((folder / FILE_NAME).read_text())
-    facts["splits"]["train"][1] |= {"num_bytes": len(data), "sha256": sha256(data).hexdigest()}
+    facts["splits"]["train"][1] = entry.model_dump()
     (folder / FILE_NAME).write_text(json.dumps(facts))
     return keys[2]
 
@@ -93,7 +93,7 @@ def test_a_missing_shard(copy):
 
 def test_a_shard_that_is_cut_off(copy):
     path = copy / SHARD
-    samples = index.read(path)
+    samples = list(read_index(path))
     size = path.stat().st_size
     end = samples[6].members["png"].offset + 10
     with path.open("r+b") as file:
@@ -107,7 +107,7 @@ def test_a_shard_that_is_cut_off(copy):
 
 
 def test_flipped_bytes_are_found_in_their_sample(copy):
-    sample = index.read(copy / SHARD)[4]
+    sample = read_index(copy / SHARD)[4]
     member = sample.members["png"]
     overwrite(copy / SHARD, member.offset + member.size // 2, b"\xff\x00\xff\x00")
     found = problems(copy)
@@ -119,7 +119,7 @@ def test_flipped_bytes_are_found_in_their_sample(copy):
 @pytest.mark.parametrize("number", [0, 5])
 def test_a_zeroed_header(copy, number):
     """Python's tarfile takes it for the end of the tar and says nothing."""
-    sample = index.read(copy / SHARD)[number]
+    sample = read_index(copy / SHARD)[number]
     first = min(member.offset for member in sample.members.values())
     overwrite(copy / SHARD, first - 512, bytes(512))
     found = problems(copy)
@@ -148,7 +148,7 @@ def test_a_shard_needs_no_index(copy):
 
 def test_an_exchanged_shard(copy):
     shutil.copy(copy / "test/000000.tar", copy / SHARD)
-    index.write(copy / SHARD)
+    describe(copy / SHARD, SHARD)
     text = messages(copy)
     assert "bytes, the manifest says" in text
     assert "the tar has 5 samples, the manifest says 10" in text
@@ -157,13 +157,13 @@ def test_an_exchanged_shard(copy):
 @pytest.mark.parametrize(
     ("edit", "expected"),
     [
-        (lambda sample: sample.pop("png"), "no picture (png, jpg, jpeg, webp)"),
+        (lambda sample: sample.pop("png"), "no picture"),
         (lambda sample: sample.update(png=b"hello"), ".png: not an image in a known format"),
         (lambda sample: sample.update(png=sample["png"][:-40]), ".png: damaged image"),
         (lambda sample: sample.update(png=huge_picture()), ".png: 12000 x 12000 pixels, more than"),
         (lambda sample: sample.update(txt=b" \n"), "the caption is empty"),
         (lambda sample: sample.update(txt=b"caf\xe9"), "the caption is not UTF-8"),
-        (lambda sample: (sample.pop("txt"), sample.pop("json")), "no caption (.txt)"),
+        (lambda sample: (sample.pop("txt"), sample.pop("json")), "no caption or class"),
         (lambda sample: sample.update(json=b"{"), ".json is not JSON"),
         (lambda sample: sample.update(json=b"\xff"), ".json is not JSON"),
         (lambda sample: sample.update(json=b"[1]"), ".json is not an object"),
@@ -171,8 +171,8 @@ def test_an_exchanged_shard(copy):
         (change_json(captions=["a dog", ""]), ".json: captions is not a list of sentences"),
         (change_json(negatives=["a cat"]), ".json: negatives is not a list of as many sentences as there are captions"),
         (change_json(negatives="a cat"), ".json: negatives is not a list of as many sentences as there are captions"),
-        (change_json(**{"class": 48}), ".json: class 48 is not one of the 48, 0 to 47"),
-        (change_json(**{"class": "dog"}), ".json: class 'dog' is not one of the 48, 0 to 47"),
+        (change_json(**{"class": 48}), "class 48 is not one of the 48, 0 to 47"),
+        (change_json(**{"class": "dog"}), "class 'dog' is not one of the 48, 0 to 47"),
     ],
 )
 def test_a_sample_that_was_written_wrong(copy, edit, expected):

@@ -104,10 +104,10 @@ def test_a_data_set_of_ours_is_replaced_whole(source, tmp_path):
     out = tmp_path / "data"
     small = source.model_copy(update={"num_samples": 3, "num_test": 0})
     write_shards(small, out, samples_per_shard=1)
-    (out / "train" / "000000.tar.tokens-0123.npy").write_bytes(b"tokens of the old pictures")
+    (out / "train" / "000000.tar.tokens-square1-01-23.npy").write_bytes(b"tokens of the old pictures")
     write_shards(small, out, samples_per_shard=2)
     assert sorted(p.name for p in (out / "train").glob("*.tar*")) == [
-        f"00000{n}.tar{suffix}" for n in range(2) for suffix in ("", ".index.json")
+        f"00000{n}.tar{suffix}" for n in range(2) for suffix in ("", ".index.safetensors")
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["data"]
 
