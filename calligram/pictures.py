@@ -8,6 +8,8 @@ from PIL import Image, ImageOps
 if TYPE_CHECKING:
     from torch import Tensor
 
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+
 
 def upright(image: Image.Image) -> Image.Image:
     """RGB as a person sees it: turned as its EXIF data says, transparency laid on white."""
@@ -26,10 +28,36 @@ def flatten(image: Image.Image, background: str = "white") -> Image.Image:
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
-    """What a model reads of an RGB picture, as CLIP does: bicubic resize of the shorter side, then a centre crop."""
+    """What a model reads of an RGB picture, as CLIP does: bicubic resize of the shorter side, then a centre crop.
+
+    The same pixels as open_clip's transform has for the published models.
+    """
     if image.size == (size, size):
         return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    resized, (left, top) = _resize_and_crop(image.size, size)
+    return image.resize(resized, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
+
+
+def centre_box(extent: tuple[int, int], size: int) -> Box:
+    """What :func:`square` keeps of a picture of ``extent`` (width, height)."""
+    resized, corner = _resize_and_crop(extent, size)
+    starts = [place * side / whole for place, side, whole in zip(corner, extent, resized, strict=True)]
+    stops = [(place + size) * side / whole for place, side, whole in zip(corner, extent, resized, strict=True)]
+    return starts[0], starts[1], stops[0], stops[1]
+
+
+def _resize_and_crop(extent: tuple[int, int], size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) after the resize, and the (left, top) of the crop, rounded as torchvision does."""
+    width, height = (size * side // min(extent) for side in extent)
+    return (width, height), (round((width - size) / 2), round((height - size) / 2))
+
+
+def cut(image: Image.Image, box: Box | None, size: int) -> Image.Image:
+    """A box of whole pixels, scaled to the model's square as if there were nothing beyond it; None: :func:`square`."""
+    if box is None:
+        return square(image, size)
+    left, top, right, bottom = (round(place) for place in box)
+    return image.crop((left, top, right, bottom)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def to_tensor(image: Image.Image) -> "Tensor":

@@ -1,37 +1,114 @@
-"""Bytes of a picture file → an upright RGB picture."""
+"""Bytes of a picture file → an upright RGB picture, or a square of it.
+
+JPEGs go through libjpeg-turbo, everything else through Pillow. Both give the same pixels in full size.
+"""
 
 import io
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
+from calligram.data import turbo
+from calligram.data.orientation import Orientation
 from calligram.data.picture_file import FORMATS
-from calligram.pictures import upright
+from calligram.pictures import Box, centre_box, cut, to_tensor, upright
 
-EXTENSIONS = ("png", "jpg", "jpeg", "webp")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXTENSIONS = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif")
 MAX_PIXELS = 100_000_000
 
 
 class BadImage(ValueError):
     """Not a picture that can be read; the message says why."""
 
+    def __init__(self, message: str, too_large: bool = False):
+        super().__init__(message)
+        self.too_large = too_large
+
 
 def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode to RGB: EXIF orientation applied, alpha laid on white, the first frame of an animation.
 
-    Raises BadImage for anything unreadable and for pictures of more than ``max_pixels``, which are
-    refused by their header, before any memory is spent on them.
+    Raises BadImage for anything unreadable, for a JPEG of which a part is lost, and for pictures of more than
+    ``max_pixels``, which are refused by their header, before any memory is spent on them.
     """
+    with _bad_images():
+        image = _open(data, max_pixels)
+        if turbo.is_plain(image):
+            orientation = Orientation.of(image)
+            pixels = turbo.decode(data, image.size)
+            if pixels is not None:
+                return Image.fromarray(orientation.turn_array(pixels))
+        return upright(image)
+
+
+def picture_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(width, height) of the upright picture, by its header alone. Raises BadImage as :func:`decode_image` does."""
+    with _bad_images():
+        image = _open(data, max_pixels)
+        return Orientation.of(image).upright_size(image.size)
+
+
+def decode_square(
+    data: bytes,
+    size: int,
+    choose_box: Callable[[tuple[int, int]], Box | None] = lambda extent: None,
+    max_pixels: int = MAX_PIXELS,
+) -> "Tensor":
+    """The square that a model reads, uint8 (3, size, size), with no more decoded than it takes.
+
+    ``choose_box`` is given (width, height) of the upright picture, which the header tells, and says what of it becomes
+    the square; None for the centre, as in evaluation. Raises BadImage as :func:`decode_image` does.
+    """
+    from calligram.data.resize import has_grid, resize_box  # here, since data can be made without waiting for torch
+
+    with _bad_images():
+        image = _open(data, max_pixels)
+        if not turbo.is_plain(image):
+            image = upright(image)
+            return to_tensor(cut(image, choose_box(image.size), size))
+        orientation = Orientation.of(image)
+        extent = orientation.upright_size(image.size)
+        box = choose_box(extent)
+        stored = orientation.stored_box(box or centre_box(extent, size), extent)
+        boxes = {scale: _shrunk(stored, scale) for scale in turbo.scales(stored, size)}
+        scale = next(scale for scale, box in boxes.items() if scale == 1 or has_grid(box, size))
+        pixels = turbo.decode(data, image.size, scale)
+        if pixels is None:
+            return to_tensor(cut(upright(image), box, size))
+        return orientation.turn_tensor(resize_box(pixels, boxes[scale], size))
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # a shard may be a stranger's: only decoders that do nothing but decode
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if image.width * image.height > max_pixels:
+        raise BadImage(f"{image.width} x {image.height} pixels, more than the {max_pixels:,} allowed", True)
+    return image
+
+
+def _shrunk(box: Box, scale: int) -> Box:
+    left, top, right, bottom = box
+    return left / scale, top / scale, right / scale, bottom / scale
+
+
+@contextmanager
+def _bad_images() -> Iterator[None]:
+    """Whatever a decoder raises, as BadImage."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # a shard may be a stranger's: only decoders that do nothing but decode
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > max_pixels:
-                raise BadImage(f"{image.width} x {image.height} pixels, more than the {max_pixels:,} allowed")
-            return upright(image)
-    except (BadImage, Image.DecompressionBombError) as error:
-        raise BadImage(str(error)) from None
+        yield
+    except BadImage:
+        raise
+    except Image.DecompressionBombError as error:
+        raise BadImage(str(error), True) from None
     except UnidentifiedImageError:
         raise BadImage("not an image in a known format") from None
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, … on damaged files

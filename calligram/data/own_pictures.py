@@ -13,7 +13,7 @@ from calligram.errors import UserError
 from calligram.progress import track
 
 # pictures too, which are reported rather than passed over without a word
-UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"})
+UNREAD_SUFFIXES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"}) - PICTURE_SUFFIXES
 TABLE_NAMES = tuple(f"{stem}{suffix}" for stem in ("metadata", "captions") for suffix in TABLE_SUFFIXES)
 
 

@@ -4,7 +4,7 @@ import io
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from calligram.errors import UserError
 from calligram.pictures import upright
@@ -12,6 +12,8 @@ from calligram.pictures import upright
 # the decoders that are let near a stranger's file; Pillow's full list has some that start other programs
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+if "avif" in features.modules and features.check("avif"):  # Pillow's wheels have it from 11.3 on
+    FORMATS, SUFFIXES = (*FORMATS, "AVIF"), SUFFIXES | {".avif"}
 # formats whose bytes may stay as they are; MPO is a JPEG with further pictures behind it, as telephones write it
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
 ORIENTATION = 0x0112  # the EXIF tag; 1 is upright

@@ -1,11 +1,18 @@
 """Pictures of any size → the square that a model reads, with or without augmentation."""
 
+import math
+from typing import Self
+
 import numpy as np
-from PIL import Image, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+import torch
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from calligram.pictures import square, to_tensor
+from calligram.data.decode import decode_square
+from calligram.pictures import Box, cut, to_tensor
+
+MAX_TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the centre
 
 
 class AugmentConfig(BaseModel):
@@ -15,22 +22,77 @@ class AugmentConfig(BaseModel):
 
     flip: bool = Field(default=False, description="mirror every other picture left to right")
     min_crop: float = Field(default=1.0, gt=0, le=1, description="smallest share of the side that a random crop keeps")
+    scale: tuple[float, float] | None = Field(
+        default=None,
+        description="in place of min_crop: smallest and largest share of the area that a random crop keeps; open_clip "
+        "trains with 0.9 and 1",
+    )
+    ratio: tuple[float, float] = Field(
+        default=(3 / 4, 4 / 3), description="narrowest and widest such crop, width / height; it is squeezed to a square"
+    )
     shift: int = Field(default=0, ge=0, description="largest random shift in pixels of the model's square")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale {self.scale} is not a smallest and a largest share of the area: give, say, 0.9 1")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio {self.ratio} is not a smallest and a largest width / height: give, say, 0.75 1.33")
+        if self.scale is not None and self.min_crop < 1:
+            raise ValueError(f"min_crop {self.min_crop} and scale {self.scale} both say how to crop: give one")
+        return self
+
+
+def train_square(data: bytes, size: int, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+    """A random crop, shift and mirror image of an encoded picture, as configured. uint8 (3, size, size)."""
+    return change(decode_square(data, size, lambda extent: draw_box(extent, config, rng)), config, rng)
 
 
 def train_transform(image: Image.Image, size: int, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
-    """A random crop, shift and mirror image of an RGB picture, as configured. uint8 (3, size, size)."""
-    if config.min_crop < 1:
-        side = max(1, round(min(image.size) * rng.uniform(config.min_crop, 1)))
-        left, top = (int(rng.integers(0, extent - side + 1)) for extent in image.size)
-        image = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    else:
-        image = square(image, size)
+    """The same of an RGB picture that is decoded already."""
+    return change(to_tensor(cut(image, draw_box(image.size, config, rng), size)), config, rng)
+
+
+def draw_box(extent: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Box | None:
+    """What to keep of a picture of ``extent`` (width, height); None for the centre, where crops are not random."""
+    if config.scale is not None:
+        return draw_area(extent, config.scale, config.ratio, rng)
+    if config.min_crop == 1:
+        return None
+    side = max(1, round(min(extent) * rng.uniform(config.min_crop, 1)))
+    left, top = (int(rng.integers(0, whole - side + 1)) for whole in extent)
+    return left, top, left + side, top + side
+
+
+def draw_area(
+    extent: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
+) -> Box:
+    """A share of the area, as torchvision's RandomResizedCrop draws it, with which CLIP is trained."""
+    whole_width, whole_height = extent
+    for _ in range(MAX_TRIES):
+        area = whole_width * whole_height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < width <= whole_width and 0 < height <= whole_height:
+            top = int(rng.integers(0, whole_height - height + 1))
+            left = int(rng.integers(0, whole_width - width + 1))
+            return left, top, left + width, top + height
+    # a very long picture: as much as the ratio allows, from the middle
+    aspect = min(max(whole_width / whole_height, ratio[0]), ratio[1])
+    width, height = min(whole_width, round(whole_height * aspect)), min(whole_height, round(whole_width / aspect))
+    left, top = (whole_width - width) // 2, (whole_height - height) // 2
+    return left, top, left + width, top + height
+
+
+def change(x: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+    """Shift and mirror a square (3, size, size), the edge repeated where nothing is left."""
+    if not config.shift and not config.flip:
+        return x
+    pixels, size = x.numpy(), x.shape[-1]  # numpy, since torch would wake its threads for so little
     if config.shift:
         dx, dy = (int(v) for v in rng.integers(-config.shift, config.shift + 1, 2))
-        pixels = np.pad(np.asarray(image), ((config.shift,) * 2, (config.shift,) * 2, (0, 0)), mode="edge")
-        top, left = config.shift + dy, config.shift + dx
-        image = Image.fromarray(pixels[top : top + size, left : left + size])
+        place = np.arange(size)
+        pixels = pixels[:, (place + dy).clip(0, size - 1)][:, :, (place + dx).clip(0, size - 1)]
     if config.flip and rng.random() < 0.5:
-        image = ImageOps.mirror(image)
-    return to_tensor(image)
+        pixels = pixels[:, :, ::-1]
+    return torch.from_numpy(np.ascontiguousarray(pixels))

@@ -3,8 +3,10 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
-from calligram.data.transforms import AugmentConfig, train_transform
+from calligram.data.transforms import AugmentConfig, draw_box, train_transform
 from calligram.pictures import to_tensor
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -73,7 +75,35 @@ def test_a_crop_of_a_wide_picture_is_not_squeezed():
         assert max(widths) == pytest.approx(30, abs=2)
 
 
-@pytest.mark.parametrize("fields", [{"min_crop": 0}, {"min_crop": 1.1}, {"shift": -1}, {"rotate": 3}])
+@pytest.mark.parametrize("extent", [(640, 427), (300, 900), (200, 100)])
+@pytest.mark.parametrize("scale", [(0.9, 1.0), (0.08, 1.0)])
+def test_crops_by_area_are_drawn_as_torchvision_draws_them(extent, scale):
+    """RandomResizedCrop is what open_clip trains with; also where a picture is too long for most crops."""
+    width, height = extent
+    config, rng = AugmentConfig(scale=scale), np.random.default_rng(0)
+    boxes = [draw_box(extent, config, rng) for _ in range(3000)]
+    ours = np.array([(t, left, b - t, r - left) for left, t, r, b in boxes])
+    torch.manual_seed(0)
+    blank = torch.empty(3, height, width)
+    theirs = np.array([RandomResizedCrop.get_params(blank, list(scale), [3 / 4, 4 / 3]) for _ in range(3000)])
+    for i in range(4):
+        assert ks_2samp(ours[:, i], theirs[:, i]).pvalue > 1e-3
+    assert (ours >= 0).all() and (ours[:, 0] + ours[:, 2] <= height).all() and (ours[:, 1] + ours[:, 3] <= width).all()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"min_crop": 0},
+        {"min_crop": 1.1},
+        {"shift": -1},
+        {"rotate": 3},
+        {"scale": (0.9, 1.1)},
+        {"scale": (1, 0.9)},
+        {"ratio": (0, 1)},
+        {"scale": (0.9, 1), "min_crop": 0.5},
+    ],
+)
 def test_wrong_configs_are_refused(fields):
     with pytest.raises(ValidationError):
         AugmentConfig(**fields)
