@@ -1,0 +1,203 @@
+"""Files from elsewhere, kept in a folder of this machine: whole and checked, or not there at all.
+
+A file is downloaded aside, its length and its sha256 are compared, and only then it gets its name. Of the processes
+that want it, one downloads and the others wait. What cannot be had is an error after some tries and never another
+sample in its place, since the data of a training would depend on the network.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from urllib.parse import unquote
+
+from calligram.data import transport
+from calligram.data.place import PIPE
+from calligram.data.transport import Refused
+from calligram.errors import UserError
+
+log = logging.getLogger(__name__)
+VARIABLE = "CALLIGRAM_CACHE"
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a source is waited for. All tries together end before torch's collectives do, at 10 minutes."""
+
+    timeout: float = 60  # seconds without news
+    tries: int = 5
+    wait: float = 1  # seconds before the second try; twice as long before each further one
+
+
+PATIENCE = Patience()
+
+
+def folder() -> Path:
+    """The cache of this machine."""
+    if VARIABLE in os.environ:
+        return Path(os.environ[VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "calligram"
+
+
+def cached(url: str, sha256: str) -> Path:
+    """Where the file of a URL is once it has been fetched."""
+    digest = hashlib.sha256(f"{url}\n{sha256}".encode()).hexdigest()[:16]
+    base = "pipe.tar" if url.startswith(PIPE) else unquote(re.split(r"[?#]", url)[0].rpartition("/")[2])
+    return folder() / f"{digest}-{re.sub(r'[^A-Za-z0-9._-]', '_', base)[-100:]}"
+
+
+def fetch(
+    url: str,
+    size: int | None = None,
+    sha256: str | None = None,
+    patience: Patience | None = None,
+    allow_pipe: bool = False,
+) -> Path:
+    """The local copy of a file, downloaded where there is none. Without a ``sha256`` it is always downloaded.
+
+    Raises UserError, which names the URL, where it cannot be had as it should be.
+    """
+    target = cached(url, sha256 or "")
+    if sha256 is not None and _is_there(target, size):
+        return target
+    if url.startswith(PIPE) and not allow_pipe:
+        raise UserError(
+            f"{url} is the output of a command, which only `calligram data index --allow-pipe` runs: "
+            f"run that on this machine"
+        )
+    try:
+        with _alone(target.with_name(f".{target.name}.part")) as aside:
+            if sha256 is not None and _is_there(target, size):
+                return target  # another process has been at it
+            found = _persist(url, lambda timeout: _download(url, aside, size, sha256, timeout), patience)
+            target = cached(url, found)
+            os.replace(aside.name, target)
+    except OSError as error:
+        raise UserError(
+            f"{url} cannot be kept in {folder()} ({error.strerror}): make room there, "
+            f"or name another folder of this machine in {VARIABLE}"
+        ) from None
+    return target
+
+
+def read(url: str, patience: Patience | None = None) -> bytes:
+    """A small file that has no checksum to hold it against: it is read until two readings agree. Nothing is kept."""
+
+    def twice(timeout: float) -> bytes:
+        first, second = (b"".join(transport.chunks(url, timeout)) for _ in range(2))
+        if first != second:
+            raise OSError("two readings of it differ")
+        return first
+
+    return _persist(url, twice, patience)
+
+
+def check(url: str) -> None:
+    """Raises UserError where URLs of this kind cannot be read here. No server is asked."""
+    try:
+        if not url.startswith(PIPE):
+            transport.check(url)
+    except Refused as error:
+        raise UserError(f"{url}: {error}") from None
+
+
+def _is_there(path: Path, size: int | None) -> bool:
+    try:
+        return path.stat().st_size == size or size is None
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, for one process at a time.
+
+    The lock is on that file itself, and the system's: one that is killed leaves no lock, and what it wrote is
+    overwritten by the next.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(file, path):
+                continue  # while this one waited, the file got its name, or was given up
+            try:
+                yield file
+            finally:
+                if _is_at(file, path):
+                    path.unlink()
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _download(url: str, file: BinaryIO, size: int | None, sha256: str | None, timeout: float) -> str:
+    """The sha256 of what was written."""
+    digest, received = hashlib.sha256(), 0
+    with _local():
+        file.truncate(0)
+    for data in transport.chunks(url, timeout, size):
+        digest.update(data)
+        received += len(data)
+        if size is not None and received > size:
+            break
+        with _local():
+            file.write(data)
+    if size is not None and received != size:
+        raise OSError(f"it has {'more' if received > size else f'{received:,}'} bytes, the manifest says {size:,}")
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise OSError("its sha256 is not the manifest's")
+    with _local():
+        file.flush()
+        os.fsync(file.fileno())  # a name must not outlive its bytes where the machine fails
+    return digest.hexdigest()
+
+
+class _LocalError(Exception):
+    """The disk's fault, not the network's: no other try."""
+
+
+@contextmanager
+def _local() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _LocalError(error) from None
+
+
+def _persist(url: str, attempt: Callable[[float], Result], patience: Patience | None) -> Result:
+    """What an attempt returns: the first that does, with pauses that grow and that no two processes share."""
+    patience = patience or PATIENCE
+    said = ""
+    for number in range(patience.tries):
+        if number:
+            # not the seeded generators: how often the network fails must not show in the data
+            pause = patience.wait * 2 ** (number - 1) * random.SystemRandom().uniform(0.5, 1.5)
+            log.warning(f"{url}: {said}; again in {pause:.1f} s")
+            time.sleep(pause)
+        try:
+            return attempt(patience.timeout)
+        except _LocalError as error:
+            raise error.args[0] from None
+        except Refused as error:
+            raise UserError(f"{url}: {error}") from None
+        except Exception as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+    raise UserError(
+        f"{url}: {said}; tried {patience.tries} times: check the server and the network, then start again "
+        f"(what was fetched before stays in {folder()})"
+    )
