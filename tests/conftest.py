@@ -34,8 +34,8 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> TinyRuns:
     from calligram.clip.model import ClipConfig
     from calligram.clip.towers import TextTowerConfig, ViTConfig
     from calligram.dalle.model import DalleConfig
-    from calligram.data.loader import DataConfig
     from calligram.data.sources.shapes import ShapesSource
+    from calligram.data.training import DataConfig
     from calligram.data.writer import write_shards
     from calligram.nn.transformer import TransformerConfig
     from calligram.presets.build import start

@@ -1,75 +1,26 @@
-"""Batches for training: read, decode, augment, tokenize the text, stack.
+"""Batches for training: a plan of samples, worker processes that read them, and a place to go on from.
 
 # B samples of this process, T text tokens, N image tokens
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from calligram.data.dataset import Record, Shards, choose_caption
-from calligram.data.plan import Plan, PlanSampler, SampleRef
-from calligram.data.transforms import AugmentConfig, train_transform
+from calligram.data.bad import REASONS, Ledger
+from calligram.data.plan import Plan, PlanSampler, default_lanes
+from calligram.data.training import Failed, TrainingSet
 from calligram.errors import UserError
 
+log = logging.getLogger(__name__)
 TextToIds = Callable[[list[str]], Tensor]
 TEXTS = {"caption": "text", "negative": "negative_text"}  # in a sample → its ids in a batch
-
-
-class DataConfig(BaseModel):
-    """Where training data lies and how it is read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shards: Path = Field(default=Path("shards/shapes"), description="folder that `calligram data make` wrote")
-    split: str = Field(default="train", description="split to train on")
-    captions: Literal["any", "first"] = Field(default="any", description="which of a picture's captions to read")
-    augment: AugmentConfig = AugmentConfig()
-    num_workers: int = Field(default=1, ge=0, description="processes that read and decode; 0: in the training process")
-
-
-class TrainingSet(Dataset):
-    """One split as training reads it: dicts with "image" or "image_tokens", and "caption".
-
-    With ``negatives``, there is "negative", too: the caption that resembles the one read and is false.
-    """
-
-    def __init__(self, config: DataConfig, image_size: int, tokens: np.ndarray | None = None, negatives: bool = False):
-        self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
-        self.shards = Shards(config.shards, config.split)
-        if negatives:
-            self._negative(self.shards[0], 0)  # data without any are refused before training begins
-
-    def __len__(self) -> int:
-        return len(self.shards)
-
-    def __getitem__(self, ref: SampleRef) -> dict[str, Tensor | str]:
-        rng = np.random.default_rng(ref.seed)
-        if self.tokens is not None:
-            captions = self.shards.read_captions(ref.index)
-            caption = captions[choose_caption(captions, self.config.captions, rng)]
-            return {"caption": caption, "image_tokens": torch.from_numpy(self.tokens[ref.index].astype(np.int64))}
-        record = self.shards[ref.index]
-        number = choose_caption(record.captions, self.config.captions, rng)
-        image = train_transform(record.image(), self.image_size, self.config.augment, rng)
-        sample = {"caption": record.captions[number], "image": image}
-        if self.negatives:
-            sample["negative"] = self._negative(record, number)
-        return sample
-
-    def _negative(self, record: Record, number: int) -> str:
-        if len(record.negatives) != len(record.captions):
-            raise UserError(
-                f"sample {record.key} of {self.config.shards} has {len(record.negatives)} negatives for "
-                f"{len(record.captions)} captions: make the data again, or train without hard_negatives"
-            )
-        return record.negatives[number]
+VERSION = 1  # of the state
+DECODER = "turbo-1"  # which pixels a picture's bytes become
 
 
 class Collate:
@@ -78,35 +29,125 @@ class Collate:
     def __init__(self, text_to_ids: TextToIds | None):
         self.text_to_ids = text_to_ids
 
-    def __call__(self, samples: list[dict]) -> dict[str, Tensor]:
-        batch = {k: torch.stack([s[k] for s in samples]) for k in samples[0] if k not in TEXTS}
+    def __call__(self, samples: list[dict] | list[Failed]) -> dict[str, Any] | Failed:
+        first = samples[0]
+        if isinstance(first, Failed):
+            return first
+        samples = cast(list[dict[str, Any]], samples)
+        batch: dict[str, Any] = {"replaced": [s["replaced"] for s in samples]}
+        batch |= {k: torch.stack([s[k] for s in samples]) for k in first if isinstance(first[k], Tensor)}
         if self.text_to_ids is not None:
-            for key in TEXTS.keys() & samples[0].keys():
+            for key in TEXTS.keys() & first.keys():
                 batch[TEXTS[key]] = self.text_to_ids([s[key] for s in samples])
         return batch
 
 
-def build_loader(
-    dataset: TrainingSet,
-    batch_size: int,
-    seed: int,
-    text_to_ids: TextToIds | None,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Callable[[int, int], DataLoader]:
-    """A function (first step, last step) → DataLoader over exactly the batches of those steps."""
-    plan = Plan(len(dataset), batch_size, seed)
-    workers = dataset.config.num_workers
+class Batches:
+    """The batches of one process from step to step; iterate over it for those that are left.
 
-    def load(first_step: int, last_step: int) -> DataLoader:
-        sampler = PlanSampler(plan, first_step, last_step, rank, world_size)
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
+    Its state is where it stands and what its order depends on: a few numbers, the same in every process and for any
+    number of processes and workers. That is why there is no loader underneath that keeps the state of its workers.
+
+    ``sum_over_processes`` adds up a list of numbers over all processes; left out, this process is alone.
+    """
+
+    def __init__(
+        self,
+        dataset: TrainingSet,
+        batch_size: int,
+        num_steps: int,
+        seed: int = 0,
+        text_to_ids: TextToIds | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        sum_over_processes: Callable[[list[int]], list[int]] = list,
+    ):
+        config = dataset.config
+        self.dataset, self.num_steps, self.rank, self.world_size = dataset, num_steps, rank, world_size
+        self.sum_over_processes = sum_over_processes
+        lanes = _lanes(batch_size, config.lanes, world_size)
+        counts = tuple(tuple(shards.counts.tolist()) for shards in dataset.sources)
+        weights = config.weights or tuple(float(sum(count)) for count in counts)
+        self.plan = Plan(counts, batch_size, seed, weights, lanes, config.shuffle_shards)
+        dataset.seed = seed
+        self.collate = Collate(text_to_ids)
+        self.ledger = Ledger(config.max_bad, config.max_bad_in_a_row)
+        self.step = 0
+        self.totals = [0] * (1 + len(REASONS))  # delivered and bad samples of all processes, when last summed up
+        self._before = self.totals  # ... and those of the run that this one goes on from
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where to go on, and what must then be as it is now."""
+        plan, config = self.plan, self.dataset.config
+        return {
+            "version": VERSION,
+            "step": self.step,
+            "seed": plan.seed,
+            "batch_size": plan.batch_size,
+            "lanes": plan.num_lanes,
+            "shuffle_shards": plan.block,
+            "weights": list(plan.weights),
+            "data": [shards.manifest.digest(config.split) for shards in self.dataset.sources],
+            "decoder": DECODER,
+            "counts": self.totals,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where another loader stood. Raises UserError where the batches would not be those it would give."""
+        for name, value in self.state_dict().items():
+            if name not in ("step", "counts") and state_dict.get(name) != value:
+                raise UserError(
+                    f"cannot go on in the middle of this data: {name} was {state_dict.get(name)} and is {value}; "
+                    f"restore it, or train into another folder"
+                )
+        self.step, self._before = int(state_dict["step"]), [int(count) for count in state_dict["counts"]]
+        self.totals = self._before
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        workers = self.dataset.config.num_workers
+        loader = DataLoader(
+            self.dataset,
+            batch_sampler=PlanSampler(self.plan, self.step, self.num_steps, self.rank, self.world_size),
             num_workers=workers,
-            collate_fn=Collate(text_to_ids),
+            collate_fn=self.collate,
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=4 if workers else None,
         )
+        for batch in loader:
+            if isinstance(batch, Failed):
+                raise UserError(batch.message)
+            self.ledger.add(batch.pop("replaced"))
+            self.step += 1  # what was handed out, not what a worker has ready
+            yield batch
+        if self.ledger.replaced:
+            log.warning(f"{self.ledger.replaced:,} of {self.ledger.delivered:,} samples: {self.ledger.report()}")
 
-    return load
+    def facts(self) -> dict[str, float]:
+        """For the metrics: epochs, and bad samples by reason over all processes. Every process has to call it.
+
+        Raises UserError, in all of them, where the samples of all together are beyond the budget.
+        """
+        ledger = self.ledger
+        since = self.sum_over_processes([ledger.delivered, *(ledger.reasons[reason] for reason in REASONS)])
+        self.totals = [before + count for before, count in zip(self._before, since, strict=True)]
+        delivered, *counts = self.totals
+        ledger.check(sum(counts), delivered)
+        bad = {f"bad_samples/{reason}": count for reason, count in zip(REASONS, counts, strict=True) if count}
+        return {"epoch": self.plan.epoch(self.step), **bad}
+
+
+def _lanes(batch_size: int, wanted: int, world_size: int) -> int:
+    if batch_size % world_size:
+        raise UserError(f"batch_size {batch_size} is not divisible by the {world_size} processes")
+    lanes = wanted or default_lanes(batch_size)
+    if batch_size % lanes or lanes % world_size:
+        fitting = [n for n in _divisors(batch_size) if n % world_size == 0]
+        raise UserError(
+            f"{lanes} lanes do not fit a batch of {batch_size} on {world_size} processes: set data.lanes to a number "
+            f"that divides the batch and that the processes divide, say {min(fitting, key=lambda n: abs(n - lanes))}"
+        )
+    return lanes
+
+
+def _divisors(number: int) -> Sequence[int]:
+    return [n for n in range(1, number + 1) if number % n == 0]

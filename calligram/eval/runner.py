@@ -65,7 +65,7 @@ def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> 
     return models
 
 
-def evaluate(models: Models, data: Path, config: EvalConfig, names: Sequence[str] = ()) -> dict[str, float]:
+def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequence[str] = ()) -> dict[str, float]:
     """Run the named tasks, or all that fit the models and the data. Keys are dotted names."""
     manifest = Manifest.load(data)
     manifest.shards(config.split)

@@ -52,5 +52,5 @@ class EvalTask:
         return config.split in data.splits
 
     @abstractmethod
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         """Yields ("clip.zero_shot.top1", 0.97)-like pairs: dotted name, number; none if the data has no question."""

@@ -1,9 +1,11 @@
 """From a run's config to a task and its batches: the one place where the rooms are put together to train."""
 
+import contextlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,12 @@ from calligram.clip.model import Clip
 from calligram.clip.task import ClipTask
 from calligram.dalle.draw import build_dalle
 from calligram.dalle.task import DalleTask
+from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
-from calligram.data.loader import TrainingSet, build_loader
-from calligram.data.tokens import read_tokens, write_tokens
+from calligram.data.loader import Batches
+from calligram.data.permute import mix, permute
+from calligram.data.tokens import Tokens, write_tokens
+from calligram.data.training import TrainingSet, open_sources
 from calligram.data.transforms import AugmentConfig
 from calligram.errors import UserError
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
@@ -28,10 +33,11 @@ from calligram.tokenizers.task import ReconstructionTask
 from calligram.tokenizers.text import TextTokenizer
 from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train import distributed
-from calligram.train.loop import LoadBatches, train
+from calligram.train.loop import train
 
 log = logging.getLogger(__name__)
 SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
+SHARDS_FOR_BPE = 64  # that they are taken from
 
 
 def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
@@ -43,12 +49,12 @@ def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = F
         distributed.barrier()
         torch.manual_seed(config.train.seed)
         try:
-            task, load_batches = _BUILDERS[type(config)](config, run, device)
+            task, batches = _BUILDERS[type(config)](config, run, device)
         except BaseException:
             if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
                 shutil.rmtree(run, ignore_errors=True)
             raise
-        train(task, load_batches, config.train, run, device)
+        train(task, batches, config.train, run, device)
 
 
 def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -> None:
@@ -87,21 +93,21 @@ def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
     return found
 
 
-def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
     data = TrainingSet(config.data, config.model.image_size)
-    return ReconstructionTask(FSQTokenizer(config.model)), _loader(config, data, None)
+    return ReconstructionTask(FSQTokenizer(config.model)), _batches(config, data, None)
 
 
-def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
     data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
-    text = _text_tokenizer(config.text_tokenizer, data.shards, config.model.text.context_length, run)
+    text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
     # what is resumed has weights of its own
     model_config = config.model.without_download() if runs.checkpoints(run) else config.model
     model = Clip(model_config, text.vocab_size, text.end_id)
-    return ClipTask(model, distributed.gather), _loader(config, data, text)
+    return ClipTask(model, distributed.gather), _batches(config, data, text)
 
 
-def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module, LoadBatches]:
+def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
     if config.data.augment != AugmentConfig():
         raise UserError("data.augment is set, but a DALL-E reads tokens of the pictures as they are: leave it out")
     own = run / runs.IMAGE_TOKENIZER  # the run keeps the tokenizer that it began with, whatever becomes of the other
@@ -110,25 +116,32 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module
     distributed.barrier()
     image_tokenizer = load_tokenizer(own, device)
     size, key = image_tokenizer.config.image_size, fingerprint(image_tokenizer)
-    shards = Shards(config.data.shards, config.data.split)
-    if distributed.is_main():
-        write_tokens(shards, key, size, lambda images: image_tokenizer.encode(images.to(device)))
+    sources = open_sources(config.data)
+    for shards in sources:
+        write_tokens(
+            shards,
+            key,
+            size,
+            lambda images: image_tokenizer.encode(images.to(device)),
+            distributed.rank(),
+            distributed.world_size(),
+        )
     distributed.barrier()
-    data = TrainingSet(config.data, size, tokens=read_tokens(shards, key))
-    text = _text_tokenizer(config.text_tokenizer, shards, config.model.text_length, run)
+    data = TrainingSet(config.data, size, tokens=[Tokens(shards, key) for shards in sources])
+    text = _text_tokenizer(config.text_tokenizer, sources, config.model.text_length, run)
     model = build_dalle(config.model, text, image_tokenizer)
-    return DalleTask(model, config.loss), _loader(config, data, text)
+    return DalleTask(model, config.loss), _batches(config, data, text)
 
 
 _BUILDERS = {TokenizerRun: _tokenizer, ClipRun: _clip, DalleRun: _dalle}
 
 
-def _text_tokenizer(config: TextTokenizerConfig, shards: Shards, length: int, run: Path) -> TextTokenizer:
+def _text_tokenizer(config: TextTokenizerConfig, sources: Sequence[Shards], length: int, run: Path) -> TextTokenizer:
     """The run's own text tokenizer: made once, by the main process, and kept with the run."""
     path = run / runs.TEXT_TOKENIZER
     if distributed.is_main() and not path.is_file():
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the loader's fork
-        captions = _some_captions(shards)
+        captions = [caption for shards in sources for caption in _some_captions(shards)]
         text = config.build(captions, length)
         _warn_of_cuts(text, captions)
         text.save(path)
@@ -138,8 +151,16 @@ def _text_tokenizer(config: TextTokenizerConfig, shards: Shards, length: int, ru
 
 def _some_captions(shards: Shards) -> list[str]:
     """Captions of samples drawn at random: every so-many-th would see one kind only where kinds take turns."""
-    chosen = np.random.default_rng(0).permutation(len(shards))[:SAMPLES_FOR_BPE]
-    return [caption for i in sorted(chosen) for caption in shards.read_captions(int(i))]
+    filled = np.flatnonzero(shards.counts)
+    numbers = filled[permute(np.arange(min(len(filled), SHARDS_FOR_BPE)), len(filled), mix(0))]
+    captions = []
+    for number in sorted(numbers.tolist()):
+        count = int(shards.counts[number])
+        rows = permute(np.arange(min(count, SAMPLES_FOR_BPE // len(numbers))), count, mix(1, number))
+        for row in sorted(rows.tolist()):
+            with contextlib.suppress(BadSample):  # training leaves it out, too
+                captions += shards.read_words(number, row)[0]
+    return captions
 
 
 def _warn_of_cuts(text: TextTokenizer, captions: list[str]) -> None:
@@ -152,11 +173,15 @@ def _warn_of_cuts(text: TextTokenizer, captions: list[str]) -> None:
         )
 
 
-def _loader(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text: TextTokenizer | None) -> LoadBatches:
-    if config.train.batch_size % distributed.world_size():
-        raise UserError(
-            f"batch_size {config.train.batch_size} is not divisible by the {distributed.world_size()} processes"
-        )
-    return build_loader(
-        data, config.train.batch_size, config.train.seed, text, distributed.rank(), distributed.world_size()
+def _batches(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text: TextTokenizer | None) -> Batches:
+    train = config.train
+    return Batches(
+        data,
+        train.batch_size,
+        train.steps,
+        train.seed,
+        text,
+        distributed.rank(),
+        distributed.world_size(),
+        distributed.sum_up,
     )

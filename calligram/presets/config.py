@@ -12,7 +12,7 @@ from calligram.clip.model import ClipConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
 from calligram.dalle.task import DalleLossConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.tokenizers.fsq import FSQConfig
 from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train.config import TrainConfig

@@ -10,7 +10,7 @@ from calligram.clip.model import ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.data.transforms import AugmentConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
@@ -27,7 +27,7 @@ PRESETS = {
     "fsq-emoji": TokenizerRun(
         data=_EMOJI,
         model=FSQConfig(levels=(8, 5, 5, 5), autoencoder=AutoencoderConfig(patch=4, channels=(48, 128), num_blocks=1)),
-        train=TrainConfig(steps=3000, batch_size=16, lr=2e-3, log_every=50, save_every=1000),
+        train=TrainConfig(steps=3000, batch_size=16, optimizer="muon", lr=2e-3, log_every=50, save_every=1000),
     ),
     "clip-emoji": ClipRun(
         data=_EMOJI.model_copy(update={"augment": AugmentConfig(min_crop=0.7, shift=4)}),
@@ -63,9 +63,9 @@ PRESETS = {
             transformer=TransformerConfig(width=160, num_layers=5, num_heads=5),
         ),
         text_tokenizer=_TEXT,
-        sampling=SamplingConfig(guidance=2.5, temperature=0.8),
+        sampling=SamplingConfig(guidance=1.0, temperature=0.5),  # guidance above 1.3 tears drawings apart
         train=TrainConfig(
-            steps=2700, batch_size=32, optimizer="muon", lr=3e-3, warmup_steps=100, log_every=50, save_every=900
+            steps=5000, batch_size=32, optimizer="muon", lr=3e-3, warmup_steps=100, log_every=50, save_every=1000
         ),
     ),
 }

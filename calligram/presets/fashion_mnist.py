@@ -7,7 +7,7 @@ from pathlib import Path
 
 from calligram.clip.model import ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.data.transforms import AugmentConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.config import ClipRun

@@ -11,7 +11,7 @@ from calligram.clip.model import ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig

@@ -1,6 +1,7 @@
 """Save and restore a training run: weights, optimiser, step. Nothing is pickled.
 
-Batches and dropout are pure functions of (seed, step), so the step is all that they need.
+Batches and dropout are pure functions of (seed, step), so that what they need is a few numbers: ``data`` below is
+whatever keeps the state of the batches in the way of ``torch.distributed.checkpoint.stateful.Stateful``.
 """
 
 import json
@@ -12,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.stateful import Stateful
 
 from calligram import runs
 from calligram.errors import UserError
@@ -20,7 +22,14 @@ OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 
 
-def save(run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, keep_last: int) -> Path:
+def save(
+    run: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep_last: int,
+    data: Stateful | None = None,
+) -> Path:
     """Write a checkpoint aside and rename it; then delete the oldest beyond ``keep_last``."""
     folder = runs.step_folder(run, step)
     aside = run / f".{folder.name}.partial"
@@ -28,7 +37,7 @@ def save(run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimize
     aside.mkdir(parents=True)
     save_file(_contiguous(model.state_dict()), aside / runs.MODEL)
     save_file(_contiguous(_optimizer_state(model, optimizer)), aside / OPTIMIZER)
-    (aside / STATE).write_text(json.dumps({"step": step}) + "\n")
+    (aside / STATE).write_text(json.dumps({"step": step, "data": data.state_dict() if data else None}) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(aside, folder)
     for old in runs.checkpoints(run)[:-keep_last]:
@@ -36,7 +45,7 @@ def save(run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimize
     return folder
 
 
-def restore(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def restore(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, data: Stateful | None = None) -> int:
     """Load the newest checkpoint of a run; the number of steps done, 0 where there is none."""
     found = runs.checkpoints(run)
     if not found:
@@ -48,8 +57,13 @@ def restore(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> in
     runs.load_weights(model, folder / runs.MODEL)
     try:
         _load_optimizer_state(model, optimizer, load_file(folder / OPTIMIZER))
-        return int(json.loads((folder / STATE).read_text())["step"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        state = json.loads((folder / STATE).read_text())
+        if data is not None:
+            data.load_state_dict(state["data"])
+        return int(state["step"])
+    except UserError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder} cannot be resumed ({error}): delete it, or train into another folder") from None
 
 

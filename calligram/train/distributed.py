@@ -87,6 +87,15 @@ class _Gather(torch.autograd.Function):
         return total.chunk(world_size())[rank()]
 
 
+def sum_up(counts: list[int]) -> list[int]:
+    """Each number added up over processes."""
+    if not dist.is_initialized():
+        return counts
+    total = torch.tensor(counts)
+    dist.all_reduce(total, group=_Patient.group)
+    return total.tolist()
+
+
 def mean(x: Tensor) -> Tensor:
     """Average of a number over processes."""
     if dist.is_initialized():

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor, nn
@@ -21,24 +21,37 @@ from calligram.train.optimizer import build_optimizer, learning_rate
 
 log = logging.getLogger(__name__)
 Batch = dict[str, Tensor]
-LoadBatches = Callable[[int, int], Iterable[Batch]]
 
 
-def train(task: nn.Module, load_batches: LoadBatches, config: TrainConfig, run: Path, device: torch.device) -> None:
+class Batches(Protocol):
+    """What a training reads: iterating over it gives the batches from where it stands, to the last."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def facts(self) -> dict[str, float]:
+        """What else belongs in a row of metrics; called by every process at the same steps."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
+
+def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, device: torch.device) -> None:
     """Train ``task.model`` up to ``config.steps``, going on from the newest checkpoint in ``run``.
 
     ``task(batch)`` returns (loss, metrics), tensors all; ``task.after_step()`` is called where there is one.
-    ``load_batches(first, last)`` yields the batches of those steps.
+    ``batches`` ends with the last step; its state is saved and restored with the weights.
     """
     task.to(device).train()
     model = task.get_submodule("model")
     optimizer = build_optimizer(model, config)
-    first_step = checkpoint.restore(run, model, optimizer)
+    first_step = checkpoint.restore(run, model, optimizer, batches)
     forward = distributed.wrap(task)
     after_step = getattr(task, "after_step", lambda: None)
     autocast = autocast_for(config.precision, device)
-    with Metrics(run, config, first_step) as metrics:
-        for step, batch in enumerate(load_batches(first_step, config.steps), start=first_step):
+    with Metrics(run, config, first_step, batches.facts) as metrics:
+        for step, batch in enumerate(batches, start=first_step):
             distributed.seed_step(config.seed, step)
             batch = {name: x.to(device, non_blocking=True) for name, x in batch.items()}
             for group in optimizer.param_groups:
@@ -53,7 +66,7 @@ def train(task: nn.Module, load_batches: LoadBatches, config: TrainConfig, run: 
             done = step + 1
             metrics.update(done, {"loss": loss.detach(), "grad_norm": norm, **values}, optimizer.param_groups[0]["lr"])
             if (done % config.save_every == 0 or done == config.steps) and distributed.is_main():
-                checkpoint.save(run, done, model, optimizer, config.keep_last)
+                checkpoint.save(run, done, model, optimizer, config.keep_last, batches)
     distributed.barrier()
 
 
@@ -72,8 +85,8 @@ def autocast_for(precision: str, device: torch.device) -> contextlib.AbstractCon
 class Metrics:
     """Averages what the task reports and shows it: progress bar, ``metrics.jsonl``, TensorBoard."""
 
-    def __init__(self, run: Path, config: TrainConfig, first_step: int):
-        self.run, self.config = run, config
+    def __init__(self, run: Path, config: TrainConfig, first_step: int, facts: Callable[[], dict[str, float]] = dict):
+        self.run, self.config, self.facts = run, config, facts
         self.main = distributed.is_main()
         self.progress = Progress(f"train {run.name}", config.steps, start=first_step, enabled=self.main)
         self.sums: dict[str, Tensor] = {}
@@ -107,7 +120,7 @@ class Metrics:
     def _flush(self, step: int, lr: float) -> dict[str, float]:
         row = {name: float(distributed.mean(total / self.count)) for name, total in self.sums.items()}
         rate = self.count * self.config.batch_size / max(1e-9, time.monotonic() - self.since)
-        row |= {"lr": lr, "samples_per_s": rate}
+        row |= {"lr": lr, "samples_per_s": rate, **self.facts()}
         for name, value in (("loss", row["loss"]), ("norm of the gradient", row["grad_norm"])):
             if not math.isfinite(value):
                 raise UserError(f"the {name} is {value} at step {step}: try a lower --train.lr than {self.config.lr}")

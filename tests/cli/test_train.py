@@ -14,8 +14,8 @@ from calligram.cli.verbs import train
 from calligram.clip.model import Clip
 from calligram.clip.zero_shot import load_clip
 from calligram.data.dataset import Shards
-from calligram.data.loader import DataConfig
-from calligram.data.tokens import read_tokens
+from calligram.data.tokens import Tokens
+from calligram.data.training import DataConfig
 from calligram.presets.config import TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig
 from calligram.tokenizers.fsq import FSQConfig
@@ -138,7 +138,7 @@ def test_tokenize_writes_tokens_once(tiny_runs, tmp_path, capsys):
     assert main(command) == 0
     assert capsys.readouterr().out.startswith(f"{shards} test: 9 samples, 16 tokens each of a vocabulary of 16, ")
     tokenizer = load_tokenizer(tiny_runs.tokenizer)
-    assert read_tokens(Shards(shards, "test"), fingerprint(tokenizer)).shape == (9, 16)
+    assert Tokens(Shards(shards, "test"), fingerprint(tokenizer)).rows(0).shape == (9, 16)
     (written,) = shards.glob("test/*.npy")
     before = written.stat().st_mtime_ns
     assert main(command) == 0

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
-from calligram.data.tokens import read_tokens, side_car, write_tokens
+from calligram.data.tokens import BAD, Tokens, side_car, write_tokens
 from calligram.errors import UserError
 from calligram.pictures import square, to_tensor
 
@@ -14,6 +15,11 @@ from calligram.pictures import square, to_tensor
 def shards(folder, tmp_path) -> Shards:
     """A copy, since tokens are written beside the shards."""
     return Shards(shutil.copytree(folder, tmp_path / "copy"), "train")
+
+
+def read_tokens(shards: Shards, key: str) -> np.ndarray:
+    tokens = Tokens(shards, key)
+    return np.concatenate([tokens.rows(number) for number in range(len(shards.paths))])
 
 
 def encode(images: torch.Tensor) -> torch.Tensor:
@@ -40,7 +46,7 @@ def test_many_pictures_are_encoded_a_few_at_a_time(shards, monkeypatch):
 def test_only_what_is_missing_is_encoded(shards):
     write_tokens(shards, "abc", 16, encode)
     before = read_tokens(shards, "abc")
-    side_car(shards.paths[1], "abc").unlink()
+    side_car(shards, 1, "abc").unlink()
     counts = []
     write_tokens(shards, "abc", 16, lambda images: counts.append(len(images)) or encode(images))
     assert counts == [10]
@@ -64,7 +70,7 @@ def test_tokens_of_another_tokenizer_are_not_taken(shards):
 
 def test_tokens_that_do_not_fit_the_shard_are_refused(shards):
     write_tokens(shards, "abc", 16, encode)
-    file = side_car(shards.paths[2], "abc")
+    file = side_car(shards, 2, "abc")
     np.save(file, np.zeros((2, 4), np.uint16))
     with pytest.raises(UserError, match="has 2 rows for 3 samples: delete it, and tokenize again"):
         read_tokens(shards, "abc")
@@ -74,7 +80,41 @@ def test_tokens_that_do_not_fit_the_shard_are_refused(shards):
 
 
 def test_tokens_beyond_two_bytes_are_refused_rather_than_wrapped(shards):
-    with pytest.raises(UserError, match="image token 65536 does not fit"):
-        write_tokens(shards, "abc", 16, lambda images: torch.full((len(images), 4), 65536))
-    write_tokens(shards, "abc", 16, lambda images: torch.full((len(images), 4), 65535))
-    assert read_tokens(shards, "abc").min() == 65535
+    with pytest.raises(UserError, match="image token 65535 does not fit"):
+        write_tokens(shards, "abc", 16, lambda images: torch.full((len(images), 4), 65535))
+    write_tokens(shards, "abc", 16, lambda images: torch.full((len(images), 4), 65534))
+    assert read_tokens(shards, "abc").min() == 65534
+
+
+def test_processes_share_the_shards(shards):
+    write_tokens(shards, "whole", 16, encode)
+    for rank in (1, 0):
+        write_tokens(shards, "parts", 16, encode, rank, world_size=2)
+        assert side_car(shards, 1, "parts").is_file()
+        assert side_car(shards, 2, "parts").is_file() == (rank == 0)
+    assert np.array_equal(read_tokens(shards, "parts"), read_tokens(shards, "whole"))
+
+
+def test_tokens_of_a_shard_that_has_changed_are_not_taken(shards):
+    write_tokens(shards, "abc", 16, encode)
+    manifest = shards.manifest
+    entry = manifest.splits["train"][1].model_copy(update={"sha256": "0" * 64})
+    changed = {**manifest.splits, "train": [manifest.splits["train"][0], entry]}
+    manifest.model_copy(update={"splits": changed}).save(shards.folder)
+    with pytest.raises(UserError, match=r"000001\.tar has no tokens of this tokenizer"):
+        Tokens(Shards(shards.folder, "train"), "abc")
+
+
+def test_a_picture_that_cannot_be_decoded_has_no_tokens_and_moves_none(shards, caplog):
+    write_tokens(shards, "whole", 16, encode)
+    member = shards.shard(1).index[4].members["png"]
+    with shards.paths[1].open("r+b") as file:
+        file.seek(member.offset + 50)
+        file.write(b"damage")
+    write_tokens(shards, "holed", 16, encode)
+    assert "no tokens: " in caplog.text and "train-0000014" in caplog.text
+    whole, holed = read_tokens(shards, "whole"), read_tokens(shards, "holed")
+    assert (holed[14] == BAD).all()
+    assert np.array_equal(np.delete(holed, 14, 0), np.delete(whole, 14, 0))
+    with pytest.raises(BadSample, match=r"sample train-0000014 .* has no tokens"):
+        Tokens(shards, "holed").read(1, 4)

@@ -102,4 +102,4 @@ def test_nothing_in_a_checkpoint_is_a_pickle(tmp_path):
     take_steps(model, optimizer, 1)
     folder = checkpoint.save(tmp_path, 1, model, optimizer, keep_last=1)
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors", "optimizer.safetensors", "state.json"]
-    assert json.loads((folder / "state.json").read_text()) == {"step": 1}
+    assert json.loads((folder / "state.json").read_text()) == {"step": 1, "data": None}

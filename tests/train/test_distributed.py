@@ -113,7 +113,7 @@ import sys
 from pathlib import Path
 from calligram.clip.model import ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.build import start
 from calligram.presets.config import ClipRun

@@ -8,7 +8,7 @@ from calligram import runs
 from calligram.clip.model import ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import DalleConfig
-from calligram.data.loader import DataConfig
+from calligram.data.training import DataConfig
 from calligram.data.transforms import AugmentConfig
 from calligram.errors import UserError
 from calligram.nn.transformer import TransformerConfig

@@ -1,6 +1,5 @@
 """Writes image tokens beside the shards, for training a DALL-E."""
 
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -9,6 +8,7 @@ from pydantic import BaseModel, Field
 from calligram.cli.fields import Device, RunFolder
 from calligram.cli.find import find_device
 from calligram.cli.flags import parse
+from calligram.data.place import Place
 
 
 class Flags(BaseModel):
@@ -17,8 +17,8 @@ class Flags(BaseModel):
     Training a DALL-E does the same where they are missing.
     """
 
-    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")] = Field(
-        description="folder of a data set"
+    data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="SHARDS")] = Field(
+        description="folder of a data set, or its URL"
     )
     tokenizer: RunFolder = Field(description="run of an image tokenizer")
     split: str = Field("train", description="split to encode")

@@ -55,7 +55,7 @@ class Composition(EvalTask):
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
         return data.name == "shapes" and config.split in data.splits
 
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         assert models.dalle is not None
         manifest = Manifest.load(data)
         for split, prefix in ((config.split, ""), (config.holdout_split, "holdout_")):

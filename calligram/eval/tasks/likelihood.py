@@ -12,7 +12,6 @@ import torch.nn.functional as F
 
 from calligram.data.dataset import Shards
 from calligram.eval.task import EvalConfig, EvalTask, Models
-from calligram.nn.image import stack_images
 from calligram.progress import track
 
 BATCH = 100
@@ -26,7 +25,7 @@ class Likelihood(EvalTask):
     needs = ("dalle",)
 
     @torch.inference_mode()
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         dalle = models.dalle
         assert dalle is not None
         shards = Shards(data, config.split)
@@ -34,7 +33,7 @@ class Likelihood(EvalTask):
         nats = torch.zeros((), dtype=torch.float64)
         for start in track(range(0, count, BATCH), "score pictures"):
             records = [shards[i] for i in range(start, min(count, start + BATCH))]
-            images = stack_images([r.image() for r in records], dalle.image_tokenizer.config.image_size)
+            images = torch.stack([r.square(dalle.image_tokenizer.config.image_size) for r in records])
             tokens_BN = dalle.image_tokenizer.encode(images.to(dalle.device))
             text_BT = dalle.text_tokenizer([r.captions[0] for r in records]).to(dalle.device)
             _, logits = dalle.model(text_BT, tokens_BN)

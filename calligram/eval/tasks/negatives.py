@@ -9,6 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
+
 from calligram.data.dataset import Shards
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
@@ -22,7 +24,7 @@ class Negatives(EvalTask):
     name = "negatives"
     needs = ("clip",)
 
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         assert models.clip is not None
         shards = Shards(data, config.split)
         if not shards[0].negatives:
@@ -32,7 +34,8 @@ class Negatives(EvalTask):
         # captions in turn: the first one says most
         right = [record.captions[i % len(record.captions)] for i, record in enumerate(records)]
         wrong = [record.negatives[i % len(record.captions)] for i, record in enumerate(records)]
-        image_BE = models.clip.embed_images([record.image() for record in records])
+        size = models.clip.model.config.image_size
+        image_BE = models.clip.embed_images(torch.stack([record.square(size) for record in records]))
         nearer_BE = models.clip.embed_texts(right, strict=False) - models.clip.embed_texts(wrong, strict=False)
         verdicts = ((image_BE * nearer_BE).sum(-1) > 0).tolist()
 

@@ -11,7 +11,7 @@ from torchmetrics.image import PeakSignalNoiseRatio, StructuralSimilarityIndexMe
 
 from calligram.data.dataset import Shards
 from calligram.eval.task import EvalConfig, EvalTask, Models
-from calligram.nn.image import stack_images, to_float
+from calligram.nn.image import to_float
 from calligram.progress import track
 
 BATCH = 100
@@ -24,7 +24,7 @@ class Reconstruction(EvalTask):
     needs = ("tokenizer",)
 
     @torch.inference_mode()
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         tokenizer = models.tokenizer
         assert tokenizer is not None
         device = next(tokenizer.parameters()).device
@@ -34,8 +34,9 @@ class Reconstruction(EvalTask):
         ssim = StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
         uses_V = torch.zeros(tokenizer.vocab_size, dtype=torch.long, device=device)
         for start in track(range(0, count, BATCH), "reconstruct pictures"):
-            pictures = [shards[i].image() for i in range(start, min(count, start + BATCH))]
-            images = to_float(stack_images(pictures, tokenizer.config.image_size)).to(device)
+            numbers = range(start, min(count, start + BATCH))
+            images_uint8 = torch.stack([shards[i].square(tokenizer.config.image_size) for i in numbers])
+            images = to_float(images_uint8).to(device)
             ids_BN = tokenizer.encode(images)
             decoded = tokenizer.decode(ids_BN)
             psnr.update(decoded, images)

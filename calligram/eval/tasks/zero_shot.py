@@ -25,7 +25,7 @@ class ZeroShot(EvalTask):
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
         return config.split in data.splits and len(data.class_names) > 1
 
-    def run(self, models: Models, data: Path, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         assert models.clip is not None
         manifest = Manifest.load(data)
         label_CE = models.clip.embed_labels(manifest.class_names, manifest.templates)
@@ -50,11 +50,11 @@ def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple
         if "class" not in record.meta or len(classes) == max_samples:
             continue
         classes.append(int(record.meta["class"]))
-        pending.append(record.image())
+        pending.append(record.square(clip.model.config.image_size))
         if len(pending) == clip.batch_size:
-            vectors.append(clip.embed_images(pending))
+            vectors.append(clip.embed_images(torch.stack(pending)))
             pending = []
     if pending:
-        vectors.append(clip.embed_images(pending))
+        vectors.append(clip.embed_images(torch.stack(pending)))
     empty = torch.empty(0, clip.model.config.embed_dim)
     return torch.cat(vectors) if vectors else empty, torch.tensor(classes, dtype=torch.long)
