@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 KINDS = {"clip": "CLIP", "dalle": "DALL-E", "tokenizer": "image tokenizer"}  # a config's type → in words
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")  # of pictures that are written
 
 
 def find_run(given: Path | None, kind: str, flag: str = "--model") -> Path:

@@ -9,14 +9,19 @@ import functools
 import inspect
 import io
 import os
+import re
+import shutil
+import textwrap
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 from pydantic import BaseModel
 
 from calligram.cli.flag_errors import explain
 from calligram.cli.unions import Union, is_model, start_values
+from calligram.data.place import place
 from calligram.errors import UserError
 
 Result = TypeVar("Result")
@@ -56,7 +61,7 @@ def parse(
                 raise UserError(f"missing: {union.flag} takes {union.alternatives}")
         words = [description or inspect.cleandoc(target.__doc__ or "")]
         words += [f"{union.flag} takes {union.alternatives}; each has flags of its own." for union in unions]
-        return _run_tyro(target, args, prog, unions, description="\n".join(words).strip(), default=start)
+        return _run_tyro(target, args, prog, unions, description=_wrap("\n\n".join(words)), default=start)
     call = _run_tyro(_bound(target), args, prog, [], description=description)
     return call()
 
@@ -71,6 +76,21 @@ def _bound(function: Callable[..., Result]) -> Callable[..., Callable[[], Result
     return bind
 
 
+def _wrap(text: str) -> str:
+    """Paragraphs and list items as wide as the terminal, which tyro leaves to others.
+
+    Lines but the first are indented: tyro would join those that begin with a letter.
+    """
+    width = min(100, shutil.get_terminal_size().columns)
+    lines: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        if lines and not paragraph.startswith("- "):  # tyro sets a list apart by itself
+            lines.append("")
+        for item in re.split(r"\n(?=- )", paragraph):
+            lines += textwrap.wrap(" ".join(item.split()), width, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
 def _wants_help(args: list[str]) -> bool:
     return "-h" in args or "--help" in args
 
@@ -80,7 +100,8 @@ def _run_tyro(target: Any, args: list[str], prog: str, unions: list[Union], **op
 
     def cli(words: list[str]) -> Any:
         # AvoidSubcommands: a union shows the flags of its default member among the others
-        return tyro.cli(target, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,), **options)
+        config = (tyro.conf.AvoidSubcommands,)
+        return tyro.cli(target, args=words, prog=prog, config=config, registry=_registry(), **options)
 
     box = io.StringIO()
     try:
@@ -93,6 +114,25 @@ def _run_tyro(target: Any, args: list[str], prog: str, unions: list[Union], **op
     message = explain(problem, box.getvalue(), args, _help_of(cli), unions)
     remedy = "" if message.endswith("?") else f"; `{prog} --help` lists the flags"
     raise UserError(message + remedy) from problem
+
+
+def _registry() -> tyro.constructors.ConstructorRegistry:
+    """tyro's types and ours: a place is one word, which the help calls DIR."""
+    registry = tyro.constructors.ConstructorRegistry()
+
+    @registry.primitive_rule
+    def rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+        if set(get_args(info.type)) != {str, Path}:
+            return None
+        return tyro.constructors.PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="DIR",
+            instance_from_str=lambda words: place(words[0]),
+            is_instance=lambda value: isinstance(value, str | Path),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
 
 
 def _help_of(cli: Callable[[list[str]], Any]) -> str:

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from calligram.cli.main import main
-from calligram.data import index
+from calligram.data import index, remote
 from calligram.data.manifest import Manifest
+from calligram.data.shard import read_index
 from calligram.data.sources import sources
+from tests.data.fault_server import FaultServer
 
 MAKE = "data make shapes --num-samples 7 --num-test 3 --num-holdout 0 --processes 1".split()
 
@@ -88,7 +90,7 @@ def test_verify_tells_all_that_is_wrong(here, capsys):
     main(MAKE)
     Path("shards/shapes/test/000000.tar").unlink()
     train = Path("shards/shapes/train/000000.tar")
-    sample = index.read(train)[2]
+    sample = read_index(train)[2]
     data = bytearray(train.read_bytes())
     data[sample.members["txt"].offset] ^= 1
     train.write_bytes(data)
@@ -109,12 +111,12 @@ def test_verify_tells_all_that_is_wrong(here, capsys):
 def test_index_makes_lost_ones_anew(here, capsys):
     main(MAKE)
     side_car = index.side_car(Path("shards/shapes/train/000000.tar"))
-    before = side_car.read_text()
+    before = side_car.read_bytes()
     side_car.write_text("[]")
     capsys.readouterr()
     assert main(["data", "index", "shards/shapes"]) == 0
     assert capsys.readouterr().out == "indexed 2 shards, 10 samples\n"
-    assert side_car.read_text() == before
+    assert side_car.read_bytes() == before
 
 
 def test_index_takes_tars_from_elsewhere(here, capsys):
@@ -124,7 +126,114 @@ def test_index_takes_tars_from_elsewhere(here, capsys):
     capsys.readouterr()
     assert main(["data", "index", "plain"]) == 0
     assert capsys.readouterr().out == "indexed 1 shards, 7 samples\n"
-    assert len(index.read(Path("plain/a.tar"))) == 7
+    assert len(read_index(Path("plain/a.tar"))) == 7
+    assert Manifest.load(Path("plain")).num_samples("train") == 7
+
+
+@pytest.fixture
+def drawings(here, monkeypatch, capsys):
+    """Two shards of one split, on a web server, too."""
+    monkeypatch.setenv("CALLIGRAM_CACHE", str(here / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(remote, "PATIENCE", remote.Patience(timeout=5, tries=2, wait=0.01))
+    main([*MAKE, "--samples-per-shard", "4"])
+    capsys.readouterr()
+    server = FaultServer(here / "shards/shapes")
+    yield server
+    server.close()
+
+
+def files(folder: str, split: str = "train") -> list[str]:
+    return [shard.file for shard in Manifest.load(Path(folder)).splits[split]]
+
+
+def test_index_takes_patterns_and_splits_one_by_one(drawings, here, capsys):
+    assert main(["data", "index", "shards/shapes/train/*.tar", "--out", "shards/set"]) == 0
+    assert (
+        main(["data", "index", "shards/shapes/test/{000000..000000}.tar", "--out", "shards/set", "--split", "dev"]) == 0
+    )
+    assert capsys.readouterr().out == "indexed 2 shards, 7 samples\nindexed 1 shards, 3 samples\n"
+    assert files("shards/set") == ["../shapes/train/000000.tar", "../shapes/train/000001.tar"]
+    assert files("shards/set", "dev") == ["../shapes/test/000000.tar"]
+    assert main(["data", "verify", "shards/set"]) == 0
+    assert main(["data", "index", "shards/shapes/train/*.tar", "--out", "far/away/set"]) == 0
+    assert files("far/away/set") == [str(here / f"shards/shapes/train/00000{i}.tar") for i in (0, 1)]
+
+
+def test_index_of_urls_downloads_once(drawings, capsys):
+    drawings.faults["/train/000001.tar"] = ["cut"]
+    urls = f"{drawings.url}/train/{{000000..000001}}.tar"
+    assert main(["data", "index", urls, "--out", "set"]) == 0
+    assert capsys.readouterr().out == "indexed 2 shards, 7 samples\n"
+    assert files("set") == [f"{drawings.url}/train/00000{i}.tar" for i in (0, 1)]
+    for verb in ("info", "verify", "index"):  # all of it is there now
+        assert main(["data", verb, "set"]) == 0
+    assert drawings.requests == {"/train/000000.tar": 1, "/train/000001.tar": 2}
+    ours, theirs = (Manifest.load(Path(folder)).digest("train") for folder in ("set", "shards/shapes"))
+    assert ours == theirs
+
+
+def test_verbs_take_the_url_of_a_data_set(drawings, capsys):
+    assert main(["data", "info", drawings.url]) == 0
+    assert capsys.readouterr().out.startswith("shapes: 48 classes, licence: CC0-1.0\n")
+    assert main(["data", "verify", drawings.url]) == 0
+    assert capsys.readouterr().out == "3 shards, 10 samples: no problems\n"
+
+
+def test_a_command_is_run_only_where_allowed(drawings, capsys):
+    pipe = "pipe:touch ran; cat shards/shapes/train/000000.tar"
+    assert main(["data", "index", pipe, "--out", "set"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"calligram: error: {pipe} would run a command in a shell: give --allow-pipe")
+    assert err.count("\n") == 1 and not Path("ran").exists()
+    assert main(["data", "index", pipe, "--out", "set", "--allow-pipe"]) == 0
+    assert capsys.readouterr().out == "indexed 1 shards, 4 samples\n"
+    Path("ran").unlink()
+    assert main(["data", "verify", "set"]) == 0
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        ("index", "missing: SHARDS"),
+        ("index shards/shapes/train/*.tar", "shards/shapes/train/*.tar: give --out DIR"),
+        ("index URL/train/000000.tar", "URL/train/000000.tar: give --out DIR"),
+        ("index a b", "a b: give --out DIR"),
+        ("index shards/shapes --split dev", "--split dev is for shards with --out"),
+        ("index nowhere/*.tar --out set", "no shard matches nowhere/*.tar: give .tar files"),
+        ("index a/{0..1 --out set", "a/{0..1 has a brace too many"),
+        ("index URL/*.tar --out set", "URL/*.tar: a web server has no list of its files"),
+        ("index URL/gone.tar --out set", "URL/gone.tar: the server answers 404 Not Found; check the address"),
+        ("index URL/manifest.json --out set", "URL/manifest.json is not a readable tar"),
+        ("index xyz://b/a.tar --out set", "xyz://b/a.tar: Protocol not known: xyz; http, https, s3, gs and hf"),
+        (
+            "index shards/shapes/train/*.tar --out shards/shapes",
+            "shards/shapes/manifest.json has a split 'train' already",
+        ),
+        ("info URL/train", "URL/train/manifest.json: the server answers 404 Not Found; check the address"),
+        ("verify xyz://b", "xyz://b/manifest.json: Protocol not known: xyz"),
+    ],
+)
+def test_bad_addresses_are_one_line(drawings, capsys, argv, line):
+    assert main(["data", *argv.replace("URL", drawings.url).split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"calligram: error: {line.replace('URL', drawings.url)}")
+    assert err.count("\n") == 1
+
+
+def test_info_counts_what_is_bad(here, capsys):
+    main(MAKE)
+    path = Path("shards/shapes/train/000000.tar")
+    member = read_index(path)[3].members["png"]
+    with path.open("r+b") as file:
+        file.seek(member.offset + 20)
+        file.write(b"damage")
+    capsys.readouterr()
+    assert main(["data", "info", "shards/shapes"]) == 0
+    line = "train: 1 of the samples looked at are bad; `calligram data verify` names them"
+    assert line in capsys.readouterr().out.splitlines()
 
 
 def test_info(here, capsys):
@@ -138,6 +247,8 @@ def test_info(here, capsys):
     splits = json.loads(capsys.readouterr().out)["splits"]
     assert splits["train"]["samples"] == 7
     assert splits["holdout"] == {"samples": 0, "shards": 0, "bytes": 0}
+    assert splits["train"]["shorter_side"] == {"min": 64, "median": 64, "max": 64}
+    assert splits["train"]["aspect_ratio"]["max"] == 1 and splits["train"]["bad"] == 0
     words = splits["train"]["caption_words"]
     assert 2 <= words["min"] <= words["median"] <= words["max"] <= 12
 
@@ -157,7 +268,7 @@ def test_info(here, capsys):
         ("verify nowhere", "no manifest.json in nowhere"),
         ("verify photos", "no manifest.json in photos"),
         ("index photos", "photos has no shards"),
-        ("index nowhere", "nowhere has no shards"),
+        ("index nowhere", "nowhere is not a folder"),
         ("info nowhere", "no manifest.json in nowhere"),
     ],
 )
@@ -178,3 +289,18 @@ def test_index_of_a_shard_that_is_gone(here, capsys):
         capsys.readouterr().err
         == "calligram: error: shard shards/shapes/test/000000.tar is missing: fetch or make the data set again\n"
     )
+
+
+def test_show_writes_a_sheet_of_samples(here, capsys):
+    main(MAKE)
+    capsys.readouterr()
+    assert main(["data", "show", "shards/shapes", "-n", "5", "--out", "a/sheet.png"]) == 0
+    assert capsys.readouterr().out == "a/sheet.png\n"
+    with Image.open("a/sheet.png") as sheet:
+        assert sheet.width > 5 * 64 and sheet.height > 64
+        first = sheet.tobytes()
+    assert main(["data", "show", "shards/shapes", "-n", "5", "--seed", "1", "--out", "b.png"]) == 0
+    with Image.open("b.png") as other:
+        assert other.tobytes() != first
+    assert main(["data", "show", "shards/shapes", "--out", "sheet.pdf"]) == 2
+    assert "--out sheet.pdf: the name must end in .png, .jpg or .jpeg" in capsys.readouterr().err

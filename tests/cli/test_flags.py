@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -9,6 +10,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from calligram.cli.flags import Names, parse
+from calligram.data.training import DataConfig
 from calligram.errors import UserError
 
 
@@ -192,3 +194,8 @@ def test_functions_have_flags_too(capsys):
     with pytest.raises(SystemExit):
         parse(add, ["--help"], prog="calligram add")
     assert "the first number (units) (required)" in capsys.readouterr().out
+
+
+def test_a_place_is_a_path_or_a_url_in_full():
+    config = parse(DataConfig, ["--shards", "http://a//b", "--mix", "x/y", "s3://c/d"], prog="calligram")
+    assert config.shards == "http://a//b" and config.mix == (Path("x/y"), "s3://c/d")

@@ -1,5 +1,6 @@
 """Measures runs on a data set: every task that fits, one table."""
 
+import pkgutil
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,11 @@ from calligram.cli.console import say
 from calligram.cli.fields import AsJson, Device
 from calligram.cli.find import find_device
 from calligram.cli.flags import Names, parse
+from calligram.data.place import Place
+from calligram.eval import tasks
+
+# by the names of their files: what is in them takes torch, and with it seconds, to be read
+TASKS = sorted(name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(tasks.__path__))
 
 
 class Evaluate(BaseModel):
@@ -20,9 +26,11 @@ class Evaluate(BaseModel):
     model: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = Field(
         description="run to evaluate; give it once for each run, one of each type (clip, tokenizer, dalle)"
     )
-    data: Path = Field(default=Path("shards/shapes"), description="folder that `calligram data make` wrote")
+    data: Place = Field(
+        default=Path("shards/shapes"), description="folder that `calligram data make` wrote, or its URL"
+    )
     tasks: Annotated[Names, tyro.conf.arg(help_behavior_hint="(default: all that fit)")] = Field(
-        default=(), description="evaluation tasks to run"
+        default=(), description=f"evaluation tasks to run: {', '.join(TASKS)}"
     )
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="(default: none)")] = Field(
         default=None, description="also write the results to this JSON file"

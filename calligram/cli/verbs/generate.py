@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 import calligram
 from calligram.cli.console import say
 from calligram.cli.fields import AsJson, Device, OptionalRun
-from calligram.cli.find import check_output, find_device, find_run
+from calligram.cli.find import PICTURE_SUFFIXES, check_output, find_device, find_run
 from calligram.cli.flags import parse
 from calligram.errors import UserError
 from calligram.progress import Progress
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from calligram.dalle.draw import DallePipeline
     from calligram.dalle.sampling import SamplingConfig
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
+
 PICTURES_AT_ONCE = 16
 THE_RUNS_OWN = "(default: the run's own)"
 
@@ -72,9 +72,9 @@ def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram generate")
     if not flags.prompt.strip():
         raise UserError("the prompt is empty: say what to draw")
-    check_output(flags.out, "--out", SUFFIXES)
+    check_output(flags.out, "--out", PICTURE_SUFFIXES)
     if flags.grid is not None:
-        check_output(flags.grid, "--grid", SUFFIXES)
+        check_output(flags.grid, "--grid", PICTURE_SUFFIXES)
     from calligram.clip.zero_shot import load_clip
     from calligram.dalle.draw import load_dalle
     from calligram.dalle.sampling import SamplingConfig

@@ -28,7 +28,7 @@ class FolderSource(Source):
     - text files: ``dog.txt`` beside ``dog.jpg``, each line a caption;
     - sub-folders as classes: ``golden_retriever/1.jpg`` is "golden retriever".
 
-    Pictures that cannot be used are left out and listed in ``skipped``.
+    Pictures that cannot be used are left out and told: how many, and the first few by name.
     """
 
     name: ClassVar[str] = "folder"

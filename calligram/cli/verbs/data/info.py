@@ -1,6 +1,7 @@
-"""Tells what a data set holds: samples, captions, classes, licence."""
+"""Tells what a data set holds: samples, pictures, captions, classes, licence."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -11,21 +12,25 @@ from pydantic import BaseModel, Field
 from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.cli.table import megabytes, print_table
+from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
+from calligram.data.decode import picture_size
 from calligram.data.manifest import Manifest
+from calligram.data.place import Place
 from calligram.progress import track
 
-MOST_READ = 5000  # samples of a split whose captions are looked at
+MOST_READ = 5000  # samples of a split that are looked at
 
 
 class Flags(BaseModel):
-    """Tells what a data set holds: samples, captions, classes, licence.
+    """Tells what a data set holds: samples, pictures, captions, classes, licence.
 
-    Captions are counted on 5,000 samples of a split at most, evenly spread.
+    Pictures and captions are looked at in 5,000 samples of a split at most, evenly spread. `calligram data show` draws
+    some.
     """
 
-    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set"
+    data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
+        description="folder of a data set, or its URL"
     )
     as_json: AsJson = False
 
@@ -45,37 +50,61 @@ def main(args: list[str]) -> None:
         print_facts(facts)
 
 
-def split_facts(folder: Path, manifest: Manifest, split: str) -> dict[str, Any]:
+def split_facts(folder: Path | str, manifest: Manifest, split: str) -> dict[str, Any]:
     shards = manifest.shards(split)
     counts = {
         "samples": manifest.num_samples(split),
         "shards": len(shards),
         "bytes": sum(shard.num_bytes for shard in shards),
     }
-    return counts | (caption_facts(Shards(folder, split)) if counts["samples"] else {})
+    return counts | (sample_facts(Shards(folder, split)) if counts["samples"] else {})
 
 
-def caption_facts(shards: Shards) -> dict[str, Any]:
+def sample_facts(shards: Shards) -> dict[str, Any]:
     stride = -(-len(shards) // MOST_READ)
-    numbers = range(0, len(shards), stride)
-    found = [shards.read_captions(i) for i in track(numbers, "read captions")]
-    words = [len(caption.split()) for captions in found for caption in captions]
+    captions, words, sides, ratios, bad = [], [], [], [], 0
+    for i in track(range(0, len(shards), stride), "read samples"):
+        try:
+            record = shards[i]
+            width, height = record.decode(picture_size)
+        except BadSample:
+            bad += 1
+            continue
+        captions.append(len(record.captions))
+        words += [len(caption.split()) for caption in record.captions]
+        sides.append(min(width, height))
+        ratios.append(width / height)
+    if not captions:
+        return {"bad": bad}
     return {
-        "captions_per_sample": sum(map(len, found)) / len(found),
-        "caption_words": {"min": min(words), "median": median(words), "max": max(words)},
+        "captions_per_sample": sum(captions) / len(captions),
+        "caption_words": spread(words),
+        "shorter_side": spread(sides),
+        "aspect_ratio": spread(ratios),
+        "bad": bad,
     }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"min": min(values), "median": median(values), "max": max(values)}
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     print(f"{facts['name']}: {facts['classes'] or 'no'} classes, licence: {facts['licence']}\n")
-    rows = [split_row(split, found) for split, found in facts["splits"].items()]
-    headers = ["split", "samples", "shards", "size", "captions a sample", "words: min, median, max"]
-    print_table(headers, rows, right=range(1, 6))
+    splits = facts["splits"].items()
+    rows = [[split, str(found["samples"]), str(found["shards"]), megabytes(found["bytes"])] for split, found in splits]
+    print_table(["split", "samples", "shards", "size"], rows, right=range(1, 4))
+    rows = [sample_row(split, found) for split, found in splits if "caption_words" in found]
+    if rows:
+        print("\nof each: smallest, median, largest")
+        headers = ["split", "captions a sample", "words", "shorter side, px", "width / height"]
+        print_table(headers, rows, right=range(1, 5))
+    for split, found in splits:
+        if found.get("bad"):
+            print(f"{split}: {found['bad']} of the samples looked at are bad; `calligram data verify` names them")
 
 
-def split_row(split: str, found: dict[str, Any]) -> list[str]:
-    row = [split, str(found["samples"]), str(found["shards"]), megabytes(found["bytes"])]
-    if "caption_words" not in found:
-        return [*row, "-", "-"]
-    words = found["caption_words"]
-    return [*row, f"{found['captions_per_sample']:.1f}", f"{words['min']}, {words['median']:g}, {words['max']}"]
+def sample_row(split: str, found: dict[str, Any]) -> list[str]:
+    spreads = [found[name] for name in ("caption_words", "shorter_side", "aspect_ratio")]
+    words = [", ".join(f"{spread[name]:.4g}" for name in ("min", "median", "max")) for spread in spreads]
+    return [split, f"{found['captions_per_sample']:.1f}", *words]

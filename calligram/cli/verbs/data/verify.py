@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -12,6 +11,7 @@ from calligram.cli.console import STATUS_FAILED
 from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.data.manifest import Manifest
+from calligram.data.place import Place
 from calligram.data.verify import Problem, verify
 
 
@@ -21,8 +21,8 @@ class Flags(BaseModel):
     Prints a line for each problem, and exits with status 1 where there is one.
     """
 
-    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set"
+    data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
+        description="folder of a data set, or its URL"
     )
     as_json: AsJson = False
 
