@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train all three models on emoji of several designs, name the emoji of a design that was held out, and draw some.
-# About 45 minutes on two cores. The pictures come from npm packages, through `npm pack`, into downloads/.
+# About an hour on two cores. The pictures come from npm packages, through `npm pack`, into downloads/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PWD/.venv/bin:$PATH"
