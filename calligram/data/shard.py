@@ -37,6 +37,7 @@ class Shard:
     def __init__(self, tar: Path):
         self.tar = tar
         self.index = read_index(tar)
+        self._latest: tuple[int, index.IndexedSample] | None = None
         try:
             self._file = os.open(tar, os.O_RDONLY)
         except OSError as error:
@@ -47,13 +48,13 @@ class Shard:
 
     def read_image(self, row: int) -> bytes:
         """The encoded picture of a sample."""
-        sample = self.index[row]
+        sample = self._sample(row)
         extension = next(extension for extension in EXTENSIONS if extension in sample.members)
         return self._read(sample, extension)
 
     def read_words(self, row: int) -> tuple[tuple[str, ...], dict[str, Any]]:
         """The captions of a sample, none where it has a class alone, and what its JSON says."""
-        sample = self.index[row]
+        sample = self._sample(row)
         try:
             meta = json.loads(self._read(sample, "json")) if "json" in sample.members else {}
             if "cls" in sample.members:
@@ -69,6 +70,11 @@ class Shard:
         except (ValueError, AttributeError, TypeError, RecursionError) as error:  # ValueError: bad UTF-8, JSON, int
             raise BadSample(TEXT, f"sample {sample.key} of {self.tar} has unreadable text: {error}") from None
         return captions, meta
+
+    def _sample(self, row: int) -> index.IndexedSample:
+        if self._latest is None or self._latest[0] != row:  # words and picture of a sample are read one after the other
+            self._latest = row, self.index[row]
+        return self._latest[1]
 
     def _read(self, sample: index.IndexedSample, extension: str) -> bytes:
         member = sample.members[extension]

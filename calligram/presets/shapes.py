@@ -64,7 +64,7 @@ PRESETS = {
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=1800, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=600),
+        train=TrainConfig(steps=1650, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=550),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
