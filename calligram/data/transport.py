@@ -163,6 +163,8 @@ class _Command:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def _open_command(url: str, timeout: float) -> tuple[_Command, None]:
