@@ -47,7 +47,9 @@ PRESETS = {
     "demo-fsq": TokenizerRun(
         data=_at("runs/demo/shapes"),
         model=_FSQ,
-        train=TrainConfig(steps=1100, batch_size=16, lr=2e-3, weight_decay=0.01, log_every=25, save_every=550),
+        train=TrainConfig(
+            steps=700, batch_size=16, optimizer="muon", lr=2e-3, weight_decay=0.01, log_every=25, save_every=350
+        ),
     ),
     "demo-clip": ClipRun(
         data=_at("runs/demo/shapes"),
@@ -64,7 +66,7 @@ PRESETS = {
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
-        train=TrainConfig(steps=1650, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=550),
+        train=TrainConfig(steps=1700, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=850),
     ),
     "fsq-shapes": TokenizerRun(
         data=_SHAPES,
