@@ -9,7 +9,7 @@ from calligram.data import index, remote
 from calligram.data.manifest import FILE_NAME, Manifest, Shard
 from calligram.data.patterns import expand
 from calligram.data.place import PIPE, is_url, join, scheme
-from calligram.data.scan import Scan, scan
+from calligram.data.scan import scan
 from calligram.errors import UserError
 from calligram.progress import track
 
@@ -25,11 +25,6 @@ def describe(tar: Path, name: str, strict: bool = False) -> Shard:
     if strict and found.findings:
         first = found.findings[0]
         raise UserError(f"{tar}: {first.name}: {first.reason} ({len(found.findings)} such findings in this shard)")
-    return enter(tar, name, found)
-
-
-def enter(tar: Path, name: str, found: Scan) -> Shard:
-    """Write the index of a tar that has been scanned, and return its entry for the manifest."""
     made = found.index()
     index.save(made, index.side_car(tar))
     with tar.open("rb") as file:

@@ -6,14 +6,12 @@ Boxes are (left, top, right, bottom) in pixels.
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from calligram.pictures import Box
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-TAG = 0x0112  # of EXIF
 
 
 class Orientation(NamedTuple):
@@ -25,7 +23,7 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of(cls, image: Image.Image) -> "Orientation":
-        return ORIENTATIONS.get(image.getexif().get(TAG, 1), cls())
+        return ORIENTATIONS.get(image.getexif().get(ExifTags.Base.Orientation, 1), cls())
 
     def upright_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(width, height) of the upright picture."""

@@ -4,7 +4,7 @@ import io
 import warnings
 from pathlib import Path
 
-from PIL import Image, ImageOps, features
+from PIL import ExifTags, Image, ImageOps, features
 
 from calligram.errors import UserError
 from calligram.pictures import upright
@@ -16,7 +16,6 @@ if "avif" in features.modules and features.check("avif"):  # Pillow's wheels hav
     FORMATS, SUFFIXES = (*FORMATS, "AVIF"), SUFFIXES | {".avif"}
 # formats whose bytes may stay as they are; MPO is a JPEG with further pictures behind it, as telephones write it
 KEPT = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp"}
-ORIENTATION = 0x0112  # the EXIF tag; 1 is upright
 JPEG_QUALITY = 95
 
 
@@ -82,7 +81,7 @@ def _open(source: Path | io.BytesIO) -> Image.Image:
 def _is_plain(image: Image.Image) -> bool:
     """True for an opaque, upright still in 8-bit grey or RGB: what every decoder shows alike."""
     is_still = image.format == "MPO" or not getattr(image, "is_animated", False)
-    is_upright = image.getexif().get(ORIENTATION, 1) == 1
+    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
     return image.mode in ("L", "RGB") and not image.has_transparency_data and is_still and is_upright
 
 
