@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from calligram.data.decode import decode_image
+from calligram.data.draws import Draws
 from calligram.data.transforms import AugmentConfig, train_transform
 from calligram.nn.image import stack_images
 from calligram.pictures import flatten, square, to_image, to_tensor, upright
@@ -42,7 +43,7 @@ PICTURES = {
 @pytest.mark.parametrize("name", PICTURES)
 def test_training_and_classification_see_the_same_pixels(name):
     data = PICTURES[name]
-    seen_in_training = train_transform(decode_image(data), 16, AugmentConfig(), np.random.default_rng(0))
+    seen_in_training = train_transform(decode_image(data), 16, AugmentConfig(), Draws(0))
     seen_by_classify = stack_images([Image.open(io.BytesIO(data))], 16)[0]
     assert seen_in_training.shape == (3, 16, 16)
     assert torch.equal(seen_in_training, seen_by_classify)

@@ -12,6 +12,7 @@ from PIL import Image
 from calligram.data import index, remote
 from calligram.data.bad import PICTURE, PIXELS, TEXT, BadSample
 from calligram.data.decode import BadImage, decode_image, decode_square
+from calligram.data.draws import Draws
 from calligram.data.manifest import Manifest
 from calligram.data.manifest import Shard as Entry
 from calligram.data.place import join, place, scheme
@@ -175,6 +176,6 @@ def _decode(decoder: Callable[[bytes], Picture], data: bytes, key: str, tar: Pat
         raise BadSample(reason, message) from None
 
 
-def choose_caption(captions: tuple[str, ...], choice: str, rng: np.random.Generator) -> int:
+def choose_caption(captions: tuple[str, ...], choice: str, draws: Draws) -> int:
     """The number of the caption to read: the first, or any of them."""
-    return 0 if choice == "first" else int(rng.integers(len(captions)))
+    return 0 if choice == "first" else draws.integers(0, len(captions))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
-from calligram.data import turbo
+from calligram.data import jpeg_header, turbo
 from calligram.data.orientation import Orientation
 from calligram.data.picture_file import FORMATS
 from calligram.pictures import Box, centre_box, cut, to_tensor, upright
@@ -38,20 +38,19 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     ``max_pixels``, which are refused by their header, before any memory is spent on them.
     """
     with _bad_images():
-        image = _open(data, max_pixels)
-        if turbo.is_plain(image):
-            orientation = Orientation.of(image)
-            pixels = turbo.decode(data, image.size)
+        if jpeg := _read_jpeg(data, max_pixels):
+            size, orientation = jpeg
+            pixels = turbo.decode(data, size)
             if pixels is not None:
                 return Image.fromarray(orientation.turn_array(pixels))
-        return upright(image)
+        return upright(_open(data, max_pixels))
 
 
 def picture_size(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(width, height) of the upright picture, by its header alone. Raises BadImage as :func:`decode_image` does."""
     with _bad_images():
-        image = _open(data, max_pixels)
-        return Orientation.of(image).upright_size(image.size)
+        size, orientation = _read_jpeg(data, max_pixels) or _read_header(_open(data, max_pixels))
+        return orientation.upright_size(size)
 
 
 def decode_square(
@@ -68,20 +67,36 @@ def decode_square(
     from calligram.data.resize import has_grid, resize_box  # here, since data can be made without waiting for torch
 
     with _bad_images():
-        image = _open(data, max_pixels)
-        if not turbo.is_plain(image):
-            image = upright(image)
+        jpeg = _read_jpeg(data, max_pixels)
+        if jpeg is None:
+            image = upright(_open(data, max_pixels))
             return to_tensor(cut(image, choose_box(image.size), size))
-        orientation = Orientation.of(image)
-        extent = orientation.upright_size(image.size)
+        stored_size, orientation = jpeg
+        extent = orientation.upright_size(stored_size)
         box = choose_box(extent)
         stored = orientation.stored_box(box or centre_box(extent, size), extent)
         boxes = {scale: _shrunk(stored, scale) for scale in turbo.scales(stored, size)}
         scale = next(scale for scale, box in boxes.items() if scale == 1 or has_grid(box, size))
-        pixels = turbo.decode(data, image.size, scale)
+        pixels = turbo.decode(data, stored_size, scale)
         if pixels is None:
-            return to_tensor(cut(upright(image), box, size))
+            return to_tensor(cut(upright(_open(data, max_pixels)), box, size))
         return orientation.turn_tensor(resize_box(pixels, boxes[scale], size))
+
+
+def _read_jpeg(data: bytes, max_pixels: int) -> tuple[tuple[int, int], Orientation] | None:
+    """Size as stored and orientation of a JPEG that turbo shows as Pillow does; None for everything else."""
+    if not data.startswith(jpeg_header.START):
+        return None
+    size = jpeg_header.read_size(data)
+    if size is None:
+        image = _open(data, max_pixels)
+        return _read_header(image) if turbo.is_plain(image) else None
+    _check_pixels(size, max_pixels)
+    return size, Orientation()
+
+
+def _read_header(image: Image.Image) -> tuple[tuple[int, int], Orientation]:
+    return image.size, Orientation.of(image)
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -90,9 +105,14 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # a shard may be a stranger's: only decoders that do nothing but decode
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    if image.width * image.height > max_pixels:
-        raise BadImage(f"{image.width} x {image.height} pixels, more than the {max_pixels:,} allowed", True)
+    _check_pixels(image.size, max_pixels)
     return image
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise BadImage(f"{width} x {height} pixels, more than the {max_pixels:,} allowed", True)
 
 
 def _shrunk(box: Box, scale: int) -> Box:

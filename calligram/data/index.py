@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,8 +23,7 @@ VERSION = 1
 FACTS = "calligram"  # the one entry of the header: the order of several would be a matter of chance
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """Bytes of one file inside a tar."""
 
     offset: int

@@ -19,7 +19,7 @@ from calligram.errors import UserError
 log = logging.getLogger(__name__)
 TextToIds = Callable[[list[str]], Tensor]
 TEXTS = {"caption": "text", "negative": "negative_text"}  # in a sample → its ids in a batch
-VERSION = 1  # of the state
+VERSION = 2  # of the state, and of the order and the random numbers that it stands for
 DECODER = "turbo-1"  # which pixels a picture's bytes become
 
 

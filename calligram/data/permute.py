@@ -7,25 +7,34 @@ generator of a library takes part, so that no upgrade changes the order of a tra
 
 import numpy as np
 
-# Measured in tests/data/test_permute.py: with these all orders of three to six items are equally frequent. A network on
-# fewer bits reaches some of them more often than others.
-HALF_ROUNDS = 8
-MIN_BITS = 7
-_STEP = np.uint64(0x9E3779B97F4A7C15)
+HALF_ROUNDS = 8  # neighbours part (tests/data/test_permute.py)
+SMALL = 128  # up to here items are ranked by random numbers: a network on so few bits prefers some orders
+WORD = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
+_STEP = np.uint64(GOLDEN)
 _STEPS = np.arange(HALF_ROUNDS, dtype=np.uint64) * _STEP
 
 
 def mix(*numbers: int) -> int:
     """64 bits that depend on every bit of each number and on their order: a key for :func:`permute`."""
-    columns = (np.array([number % 2**64], np.uint64) for number in numbers)
-    return int(mix_arrays(0, *columns)[0])
+    key = 0
+    for number in numbers:
+        key = scramble((key + number * GOLDEN + GOLDEN) & WORD)
+    return key
+
+
+def scramble(x: int) -> int:
+    """The finaliser of SplitMix64, for a number by itself."""
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & WORD
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & WORD
+    return x ^ x >> 31
 
 
 def mix_arrays(key: int, *columns: np.ndarray) -> np.ndarray:
     """As :func:`mix`, for each row of the columns: uint64."""
     keys = np.array([key], np.uint64)
     for column in columns:
-        keys = _scramble(keys + column.astype(np.uint64) * _STEP + _STEP)
+        keys = _scramble_array(keys + column.astype(np.uint64) * _STEP + _STEP)
     return keys
 
 
@@ -37,12 +46,23 @@ def permute(positions: np.ndarray, sizes: np.ndarray | int, keys: np.ndarray | i
     places = positions.astype(np.uint64)
     sizes = np.broadcast_to(np.asarray(sizes, np.uint64), places.shape)
     keys = np.broadcast_to(np.asarray(keys, np.uint64), places.shape)
-    bits = np.maximum(_bit_length(sizes - np.uint64(1)), MIN_BITS).astype(np.uint64)
-    outside = np.ones(places.shape, bool)
+    small = sizes <= SMALL
+    if small.any():
+        places[small] = _ranks(places[small], sizes[small], keys[small])
+    bits = _bit_length(sizes - np.uint64(1)).astype(np.uint64)
+    outside = ~small
     while outside.any():  # the network permutes a power of two: walk on until the place is inside
         places[outside] = _network(places[outside], bits[outside], keys[outside])
-        outside = places >= sizes
+        outside &= places >= sizes
     return places.astype(np.int64)
+
+
+def _ranks(places: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Every item has a random number; its place is that number's among those of all."""
+    items = np.arange(int(sizes.max()), dtype=np.uint64)
+    numbers = _scramble_array(keys[:, None] + (items + np.uint64(1)) * _STEP)
+    mine = np.take_along_axis(numbers, places[:, None].astype(np.int64), 1)
+    return ((numbers < mine) & (items < sizes[:, None])).sum(1, dtype=np.uint64)
 
 
 def _network(x: np.ndarray, bits: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -53,14 +73,14 @@ def _network(x: np.ndarray, bits: np.ndarray, keys: np.ndarray) -> np.ndarray:
     for number in range(HALF_ROUNDS):
         key = keys + _STEPS[number]
         if number % 2:
-            low ^= _scramble(high ^ key) & low_mask
+            low ^= _scramble_array(high ^ key) & low_mask
         else:
-            high ^= _scramble(low ^ key) & high_mask
+            high ^= _scramble_array(low ^ key) & high_mask
     return high << low_bits | low
 
 
-def _scramble(x: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64, twice what a Feistel round needs, so that neighbours part."""
+def _scramble_array(x: np.ndarray) -> np.ndarray:
+    """As :func:`scramble`: twice what a Feistel round needs, so that neighbours part."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from calligram.data.bad import BadSample, Replaced
 from calligram.data.dataset import Record, Shards, choose_caption
+from calligram.data.draws import Draws
 from calligram.data.permute import mix
 from calligram.data.place import Place
 from calligram.data.plan import BLOCK, SampleRef
@@ -91,16 +92,16 @@ class TrainingSet(Dataset):
             return [Failed(str(error))]
 
     def _read(self, ref: SampleRef) -> dict[str, Any]:
-        rng = np.random.default_rng((self.seed, ref.position))
+        draws = Draws(self.seed, ref.position)
         shards = self.sources[ref.source]
         if self.tokens:
             captions = shards.read_words(ref.shard, ref.row)[0]
-            caption = captions[choose_caption(captions, self.config.captions, rng)]
+            caption = captions[choose_caption(captions, self.config.captions, draws)]
             tokens = self.tokens[ref.source].read(ref.shard, ref.row)
             return {"caption": caption, "image_tokens": torch.from_numpy(tokens.astype(np.int64))}
         record = shards.record(ref.shard, ref.row)
-        number = choose_caption(record.captions, self.config.captions, rng)
-        image = record.decode(lambda data: train_square(data, self.image_size, self.config.augment, rng))
+        number = choose_caption(record.captions, self.config.captions, draws)
+        image = record.decode(lambda data: train_square(data, self.image_size, self.config.augment, draws))
         sample = {"caption": record.captions[number], "image": image}
         if self.negatives:
             sample["negative"] = self._negative(record, number)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from calligram.data.decode import decode_square
+from calligram.data.draws import Draws
 from calligram.pictures import Box, cut, to_tensor
 
 MAX_TRIES = 10  # of torchvision's RandomResizedCrop, before it takes the centre
@@ -43,39 +44,37 @@ class AugmentConfig(BaseModel):
         return self
 
 
-def train_square(data: bytes, size: int, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+def train_square(data: bytes, size: int, config: AugmentConfig, draws: Draws) -> Tensor:
     """A random crop, shift and mirror image of an encoded picture, as configured. uint8 (3, size, size)."""
-    return change(decode_square(data, size, lambda extent: draw_box(extent, config, rng)), config, rng)
+    return change(decode_square(data, size, lambda extent: draw_box(extent, config, draws)), config, draws)
 
 
-def train_transform(image: Image.Image, size: int, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+def train_transform(image: Image.Image, size: int, config: AugmentConfig, draws: Draws) -> Tensor:
     """The same of an RGB picture that is decoded already."""
-    return change(to_tensor(cut(image, draw_box(image.size, config, rng), size)), config, rng)
+    return change(to_tensor(cut(image, draw_box(image.size, config, draws), size)), config, draws)
 
 
-def draw_box(extent: tuple[int, int], config: AugmentConfig, rng: np.random.Generator) -> Box | None:
+def draw_box(extent: tuple[int, int], config: AugmentConfig, draws: Draws) -> Box | None:
     """What to keep of a picture of ``extent`` (width, height); None for the centre, where crops are not random."""
     if config.scale is not None:
-        return draw_area(extent, config.scale, config.ratio, rng)
+        return draw_area(extent, config.scale, config.ratio, draws)
     if config.min_crop == 1:
         return None
-    side = max(1, round(min(extent) * rng.uniform(config.min_crop, 1)))
-    left, top = (int(rng.integers(0, whole - side + 1)) for whole in extent)
+    side = max(1, round(min(extent) * draws.uniform(config.min_crop, 1)))
+    left, top = (draws.integers(0, whole - side + 1) for whole in extent)
     return left, top, left + side, top + side
 
 
-def draw_area(
-    extent: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], rng: np.random.Generator
-) -> Box:
+def draw_area(extent: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], draws: Draws) -> Box:
     """A share of the area, as torchvision's RandomResizedCrop draws it, with which CLIP is trained."""
     whole_width, whole_height = extent
     for _ in range(MAX_TRIES):
-        area = whole_width * whole_height * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        area = whole_width * whole_height * draws.uniform(*scale)
+        aspect = math.exp(draws.uniform(math.log(ratio[0]), math.log(ratio[1])))
         width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < width <= whole_width and 0 < height <= whole_height:
-            top = int(rng.integers(0, whole_height - height + 1))
-            left = int(rng.integers(0, whole_width - width + 1))
+            top = draws.integers(0, whole_height - height + 1)
+            left = draws.integers(0, whole_width - width + 1)
             return left, top, left + width, top + height
     # a very long picture: as much as the ratio allows, from the middle
     aspect = min(max(whole_width / whole_height, ratio[0]), ratio[1])
@@ -84,15 +83,15 @@ def draw_area(
     return left, top, left + width, top + height
 
 
-def change(x: Tensor, config: AugmentConfig, rng: np.random.Generator) -> Tensor:
+def change(x: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
     """Shift and mirror a square (3, size, size), the edge repeated where nothing is left."""
     if not config.shift and not config.flip:
         return x
     pixels, size = x.numpy(), x.shape[-1]  # numpy, since torch would wake its threads for so little
     if config.shift:
-        dx, dy = (int(v) for v in rng.integers(-config.shift, config.shift + 1, 2))
+        dx, dy = (draws.integers(-config.shift, config.shift + 1) for _ in range(2))
         place = np.arange(size)
         pixels = pixels[:, (place + dy).clip(0, size - 1)][:, :, (place + dx).clip(0, size - 1)]
-    if config.flip and rng.random() < 0.5:
+    if config.flip and draws.random() < 0.5:
         pixels = pixels[:, :, ::-1]
     return torch.from_numpy(np.ascontiguousarray(pixels))

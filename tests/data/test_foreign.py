@@ -81,7 +81,7 @@ def test_shards_from_elsewhere_are_indexed_verified_and_trained_on(tmp_path, wri
     data = TrainingSet(DataConfig(shards=folder, split=split, num_workers=1), 16)
     batches = list(Batches(data, 8, 5, text_to_ids=lambda texts: torch.tensor([len(text) for text in texts])))
     assert [batch["image"].shape for batch in batches] == [(8, 3, 16, 16)] * 5
-    seen = {ref[:3] for step in range(5) for ref in Batches(data, 8, 5).plan.batch(step)}
+    seen = {ref[:3] for step in range(20) for ref in Batches(data, 8, 20).plan.batch(step)}  # a lane leaves some over
     assert len(seen) == count
 
 

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
+from calligram.data.draws import Draws
 from calligram.data.transforms import AugmentConfig, draw_box, train_transform
 from calligram.pictures import to_tensor
 
@@ -15,7 +16,7 @@ TENSOR = to_tensor(IMAGE)
 
 
 def transformed(seed: int, size: int = 12, image: Image.Image = IMAGE, **options) -> torch.Tensor:
-    return train_transform(image, size, AugmentConfig(**options), np.random.default_rng(seed))
+    return train_transform(image, size, AugmentConfig(**options), Draws(seed))
 
 
 def test_without_augmentation_nothing_is_random():
@@ -80,8 +81,8 @@ def test_a_crop_of_a_wide_picture_is_not_squeezed():
 def test_crops_by_area_are_drawn_as_torchvision_draws_them(extent, scale):
     """RandomResizedCrop is what open_clip trains with; also where a picture is too long for most crops."""
     width, height = extent
-    config, rng = AugmentConfig(scale=scale), np.random.default_rng(0)
-    boxes = [draw_box(extent, config, rng) for _ in range(3000)]
+    config, draws = AugmentConfig(scale=scale), Draws(0)
+    boxes = [draw_box(extent, config, draws) for _ in range(3000)]
     ours = np.array([(t, left, b - t, r - left) for left, t, r, b in boxes])
     torch.manual_seed(0)
     blank = torch.empty(3, height, width)

@@ -19,6 +19,7 @@ from torchvision.transforms.functional import resized_crop
 
 from calligram.data import turbo
 from calligram.data.decode import BadImage, decode_image, decode_square
+from calligram.data.draws import Draws
 from calligram.data.resize import has_grid, resize_box
 from calligram.data.transforms import AugmentConfig, draw_box, train_square
 from calligram.pictures import Box, cut, square, to_tensor, upright
@@ -125,8 +126,8 @@ def test_random_crops_agree_with_the_slow_road():
         size = tuple(int(side) for side in rng.integers(260, 1500, 2))
         data = jpeg(photograph(("china", "flower")[seed % 2]), size, int(rng.integers(1, 9)))
         config = AugmentConfig(min_crop=0.3) if seed % 4 < 2 else AugmentConfig(scale=(0.3, 1))
-        fast = train_square(data, 112, config, np.random.default_rng(seed))
-        slow = slow_square(data, 112, lambda extent, c=config, s=seed: draw_box(extent, c, np.random.default_rng(s)))
+        fast = train_square(data, 112, config, Draws(seed))
+        slow = slow_square(data, 112, lambda extent, c=config, s=seed: draw_box(extent, c, Draws(s)))
         found.append(mean_difference(fast, slow))
     assert np.mean(found) < 0.35 and max(found) < 1
 
@@ -221,10 +222,10 @@ def test_training_crops_are_scaled_as_open_clip_scales_them():
     config = AugmentConfig(scale=(0.9, 1))
     for seed in range(8):
         data = jpeg(photograph(("china", "flower")[seed % 2]), (500, 400))
-        box = draw_box((500, 400), config, np.random.default_rng(seed))
+        box = draw_box((500, 400), config, Draws(seed))
         assert box is not None
         left, top, right, bottom = (int(place) for place in box)
         image = Image.open(io.BytesIO(data))
         crop = resized_crop(image, top, left, bottom - top, right - left, [224, 224], InterpolationMode.BICUBIC)
-        ours = train_square(data, 224, config, np.random.default_rng(seed))
+        ours = train_square(data, 224, config, Draws(seed))
         assert mean_difference(ours, to_tensor(crop)) < 0.02
