@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from calligram.data import index, remote
+from calligram.data import cache, index, remote
 from calligram.data.bad import PICTURE, PIXELS, TEXT, BadSample
 from calligram.data.decode import BadImage, decode_image, decode_square
 from calligram.data.draws import Draws
@@ -117,8 +117,7 @@ class Shards:
         if number in self._open:
             self._open.move_to_end(number)
             return self._open[number]
-        self._fetch(number)
-        found = Shard(self.paths[number])
+        found = self._open_shard(number)
         if len(found) != self.counts[number]:
             raise UserError(
                 f"{found.tar} has {len(found)} samples, the manifest says {self.counts[number]}: "
@@ -129,13 +128,30 @@ class Shards:
         self._open[number] = found
         return found
 
-    def _fetch(self, number: int) -> None:
+    def _open_shard(self, number: int) -> Shard:
+        if isinstance(self.places[number], Path):
+            return Shard(self.paths[number])
+        while True:
+            tar = self.fetch(number)
+            try:
+                found = Shard(tar)
+            except UserError:
+                if tar.exists():
+                    raise
+                continue  # another process needed the room in that very moment
+            if cache.hold(found.file, tar):
+                return found
+
+    def fetch(self, number: int) -> Path:
+        """A shard's tar on this machine; downloaded, and indexed, where it lies elsewhere."""
         where = self.places[number]
-        if isinstance(where, str):
-            entry = self.manifest.shards(self.split)[number]
-            tar = remote.fetch(where, entry.num_bytes, entry.sha256)
-            if not index.side_car(tar).is_file():
-                index.save(scan(tar).index(), index.side_car(tar))
+        if isinstance(where, Path):
+            return where
+        entry = self.manifest.shards(self.split)[number]
+        tar = remote.fetch(where, entry.num_bytes, entry.sha256)
+        if not index.side_car(tar).is_file():
+            index.save(scan(tar).index(), index.side_car(tar))
+        return tar
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": OrderedDict()}
@@ -143,7 +159,7 @@ class Shards:
 
 def local_path(where: Path | str, entry: Entry) -> Path:
     """The path of a shard, or of the copy that is made of it."""
-    return where if isinstance(where, Path) else remote.cached(where, entry.sha256)
+    return where if isinstance(where, Path) else cache.cached(where, entry.sha256)
 
 
 def _check_places(places: list[Path | str], sizes: list[int], folder: Path | str) -> None:

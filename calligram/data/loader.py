@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from calligram.data.ahead import Ahead
 from calligram.data.bad import REASONS, Ledger
-from calligram.data.plan import Plan, PlanSampler, default_lanes
+from calligram.data.plan import Plan, PlanSampler, SampleRef, default_lanes
 from calligram.data.training import Failed, TrainingSet
 from calligram.errors import UserError
 
@@ -35,7 +37,7 @@ class Collate:
             return first
         samples = cast(list[dict[str, Any]], samples)
         batch: dict[str, Any] = {"replaced": [s["replaced"] for s in samples]}
-        batch |= {k: torch.stack([s[k] for s in samples]) for k in first if isinstance(first[k], Tensor)}
+        batch |= {k: _stack([s[k] for s in samples]) for k in first if isinstance(first[k], Tensor)}
         if self.text_to_ids is not None:
             for key in TEXTS.keys() & first.keys():
                 batch[TEXTS[key]] = self.text_to_ids([s[key] for s in samples])
@@ -113,14 +115,22 @@ class Batches:
             pin_memory=torch.cuda.is_available(),
             prefetch_factor=4 if workers else None,
         )
-        for batch in loader:
-            if isinstance(batch, Failed):
-                raise UserError(batch.message)
-            self.ledger.add(batch.pop("replaced"))
-            self.step += 1  # what was handed out, not what a worker has ready
-            yield batch
+        batches = iter(loader)  # the workers first: a process with threads is not one to fork
+        with self._ahead().running():
+            for batch in batches:
+                if isinstance(batch, Failed):
+                    raise UserError(batch.message)
+                self.ledger.add(batch.pop("replaced"))
+                self.step += 1  # what was handed out, not what a worker has ready
+                yield batch
         if self.ledger.replaced:
             log.warning(f"{self.ledger.replaced:,} of {self.ledger.delivered:,} samples: {self.ledger.report()}")
+
+    def _ahead(self) -> Ahead:
+        def plan(step: int) -> list[SampleRef]:
+            return self.plan.batch(step, self.rank, self.world_size)
+
+        return Ahead(self.dataset.sources, plan, lambda: self.step, self.num_steps, self.dataset.config.fetch_ahead)
 
     def facts(self) -> dict[str, float]:
         """For the metrics: epochs, and bad samples by reason over all processes. Every process has to call it.
@@ -134,6 +144,13 @@ class Batches:
         ledger.check(sum(counts), delivered)
         bad = {f"bad_samples/{reason}": count for reason, count in zip(REASONS, counts, strict=True) if count}
         return {"epoch": self.plan.epoch(self.step), **bad}
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    """Equal to ``torch.stack``, in half the time where pictures still lie pixel by pixel, as decoders leave them."""
+    stacked = torch.empty(len(tensors), *tensors[0].shape, dtype=tensors[0].dtype)
+    np.stack([x.numpy() for x in tensors], out=stacked.numpy())
+    return stacked
 
 
 def _lanes(batch_size: int, wanted: int, world_size: int) -> int:

@@ -42,7 +42,7 @@ class Orientation(NamedTuple):
         """A stored (3, H, W) made upright."""
         x = x.transpose(1, 2) if self.transpose else x
         flipped = [axis for axis, flip in ((1, self.flip_y), (2, self.flip_x)) if flip]
-        return x.flip(flipped).contiguous() if flipped else x.contiguous()
+        return x.flip(flipped) if flipped else x
 
     def turn_array(self, x: np.ndarray) -> np.ndarray:
         """A stored (H, W, 3) made upright."""

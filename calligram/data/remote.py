@@ -5,27 +5,23 @@ that want it, one downloads and the others wait. What cannot be had is an error 
 sample in its place, since the data of a training would depend on the network.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
-from urllib.parse import unquote
 
-from calligram.data import transport
+from calligram.data import cache, transport
 from calligram.data.place import PIPE
 from calligram.data.transport import Refused
 from calligram.errors import UserError
 
 log = logging.getLogger(__name__)
-VARIABLE = "CALLIGRAM_CACHE"
 Result = TypeVar("Result")
 
 
@@ -41,20 +37,6 @@ class Patience:
 PATIENCE = Patience()
 
 
-def folder() -> Path:
-    """The cache of this machine."""
-    if VARIABLE in os.environ:
-        return Path(os.environ[VARIABLE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "calligram"
-
-
-def cached(url: str, sha256: str) -> Path:
-    """Where the file of a URL is once it has been fetched."""
-    digest = hashlib.sha256(f"{url}\n{sha256}".encode()).hexdigest()[:16]
-    base = "pipe.tar" if url.startswith(PIPE) else unquote(re.split(r"[?#]", url)[0].rpartition("/")[2])
-    return folder() / f"{digest}-{re.sub(r'[^A-Za-z0-9._-]', '_', base)[-100:]}"
-
-
 def fetch(
     url: str,
     size: int | None = None,
@@ -66,8 +48,8 @@ def fetch(
 
     Raises UserError, which names the URL, where it cannot be had as it should be.
     """
-    target = cached(url, sha256 or "")
-    if sha256 is not None and _is_there(target, size):
+    target = cache.cached(url, sha256 or "")
+    if sha256 is not None and cache.is_there(target, size):
         return target
     if url.startswith(PIPE) and not allow_pipe:
         raise UserError(
@@ -75,16 +57,19 @@ def fetch(
             f"run that on this machine"
         )
     try:
-        with _alone(target.with_name(f".{target.name}.part")) as aside:
-            if sha256 is not None and _is_there(target, size):
+        with cache.alone(target.with_name(f".{target.name}.part")) as aside:
+            if sha256 is not None and cache.is_there(target, size):
                 return target  # another process has been at it
+            cache.make_room(size or 0)
             found = _persist(url, lambda timeout: _download(url, aside, size, sha256, timeout), patience)
-            target = cached(url, found)
+            target = cache.cached(url, found)
             os.replace(aside.name, target)
+            if size is None:
+                cache.make_room(0, keep=target)
     except OSError as error:
         raise UserError(
-            f"{url} cannot be kept in {folder()} ({error.strerror}): make room there, "
-            f"or name another folder of this machine in {VARIABLE}"
+            f"{url} cannot be kept in {cache.folder()} ({error.strerror}): make room there, "
+            f"or name another folder of this machine in {cache.FOLDER}"
         ) from None
     return target
 
@@ -108,41 +93,6 @@ def check(url: str) -> None:
             transport.check(url)
     except Refused as error:
         raise UserError(f"{url}: {error}") from None
-
-
-def _is_there(path: Path, size: int | None) -> bool:
-    try:
-        return path.stat().st_size == size or size is None
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[BinaryIO]:
-    """A file to write into, for one process at a time.
-
-    The lock is on that file itself, and the system's: one that is killed leaves no lock, and what it wrote is
-    overwritten by the next.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(file, path):
-                continue  # while this one waited, the file got its name, or was given up
-            try:
-                yield file
-            finally:
-                if _is_at(file, path):
-                    path.unlink()
-            return
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _download(url: str, file: BinaryIO, size: int | None, sha256: str | None, timeout: float) -> str:
@@ -199,5 +149,5 @@ def _persist(url: str, attempt: Callable[[float], Result], patience: Patience | 
             said = " ".join(str(error).split()) or type(error).__name__
     raise UserError(
         f"{url}: {said}; tried {patience.tries} times: check the server and the network, then start again "
-        f"(what was fetched before stays in {folder()})"
+        f"(what was fetched before stays in {cache.folder()})"
     )

@@ -39,7 +39,7 @@ class Shard:
         self.index = read_index(tar)
         self._latest: tuple[int, index.IndexedSample] | None = None
         try:
-            self._file = os.open(tar, os.O_RDONLY)
+            self.file = os.open(tar, os.O_RDONLY)
         except OSError as error:
             raise UserError(f"{tar} cannot be opened: {error.strerror}") from None
 
@@ -78,7 +78,7 @@ class Shard:
 
     def _read(self, sample: index.IndexedSample, extension: str) -> bytes:
         member = sample.members[extension]
-        data = os.pread(self._file, member.size, member.offset)
+        data = os.pread(self.file, member.size, member.offset)
         # decoders pass over most damage in silence
         if len(data) != member.size or zlib.crc32(data) != member.crc32:
             raise BadSample(
@@ -89,5 +89,5 @@ class Shard:
         return data
 
     def __del__(self) -> None:
-        if "_file" in self.__dict__:
-            os.close(self._file)
+        if "file" in self.__dict__:
+            os.close(self.file)

@@ -48,6 +48,9 @@ class DataConfig(BaseModel):
         "batch, 64 at most",
     )
     shuffle_shards: int = Field(default=BLOCK, ge=1, description="shards of a lane whose samples are shuffled together")
+    fetch_ahead: int = Field(
+        default=16, ge=0, description="shards from elsewhere that each process fetches before they are needed"
+    )
     max_bad: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that ends a training")
     max_bad_in_a_row: int = Field(default=100, ge=1, description="bad samples in a row that end a training")
 

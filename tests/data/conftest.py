@@ -3,6 +3,7 @@ import pytest
 from calligram.data.dataset import Shards
 from calligram.data.sources.shapes import ShapesSource
 from calligram.data.writer import write_shards
+from tests.data.fault_server import FaultServer
 
 SOURCE = ShapesSource(num_samples=23, num_test=5, num_holdout=0)
 
@@ -23,3 +24,11 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def shards(folder) -> Shards:
     return Shards(folder, "train")
+
+
+@pytest.fixture
+def far(folder):
+    """The drawings, on a web server."""
+    server = FaultServer(folder)
+    yield server
+    server.close()

@@ -50,7 +50,7 @@ def test_shards_travel_by_pickle_without_their_open_files(shards):
     before = summary(shards, 12)
     copy = pickle.loads(pickle.dumps(shards))  # noqa: S301 - what was pickled the moment before
     assert summary(copy, 12) == before
-    assert copy.shard(1)._file != shards.shard(1)._file
+    assert copy.shard(1).file != shards.shard(1).file
 
 
 def test_only_so_many_files_are_open_at_once(folder, monkeypatch):
@@ -63,7 +63,7 @@ def test_only_so_many_files_are_open_at_once(folder, monkeypatch):
 
 def test_files_are_closed_with_the_shards(folder):
     shards = Shards(folder, "train")
-    file = shards.shard(0)._file
+    file = shards.shard(0).file
     os.fstat(file)
     del shards
     with pytest.raises(OSError):

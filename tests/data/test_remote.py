@@ -13,6 +13,7 @@ import fsspec
 import pytest
 
 from calligram.data import index, remote
+from calligram.data.cache import cached
 from calligram.data.dataset import Shards
 from calligram.data.manifest import FILE_NAME, Manifest
 from calligram.data.place import is_url, join, place
@@ -47,14 +48,6 @@ def server(tmp_path):
     server.close()
 
 
-@pytest.fixture
-def far(folder):
-    """The drawings, on a web server."""
-    server = FaultServer(folder)
-    yield server
-    server.close()
-
-
 def get(server, **options):
     return fetch(f"{server.url}/a b.tar", len(BODY), SHA, **options)
 
@@ -67,7 +60,7 @@ def test_a_file_is_fetched_once_and_keeps_its_name(server, cache):
     path = get(server)
     assert path.read_bytes() == BODY
     assert path.parent == cache and path.name.endswith("-a_b.tar")
-    assert get(server) == path == remote.cached(f"{server.url}/a b.tar", SHA)
+    assert get(server) == path == cached(f"{server.url}/a b.tar", SHA)
     assert server.requests.total() == 1 and leftovers(cache) == [path.name]
 
 
@@ -187,7 +180,7 @@ def test_of_several_processes_one_downloads(server, cache):
     for child in children:
         child.join()
     assert server.requests.total() == 1
-    assert leftovers(cache) == [remote.cached(url, SHA).name]
+    assert leftovers(cache) == [cached(url, SHA).name]
 
 
 def test_a_download_that_was_killed_leaves_nothing_in_the_way(server, cache):
@@ -195,7 +188,7 @@ def test_a_download_that_was_killed_leaves_nothing_in_the_way(server, cache):
     context = multiprocessing.get_context("fork")
     child = context.Process(target=_get_in_process, args=(f"{server.url}/a b.tar", context.Queue()))
     child.start()
-    part = cache / f".{remote.cached(f'{server.url}/a b.tar', SHA).name}.part"
+    part = cache / f".{cached(f'{server.url}/a b.tar', SHA).name}.part"
     end = time.monotonic() + 30
     while not part.exists() or server.requests.total() == 0:
         assert time.monotonic() < end
@@ -214,7 +207,7 @@ def test_a_command_runs_only_where_allowed(tmp_path, cache):
     with pytest.raises(UserError, match="only `calligram data index --allow-pipe` runs"):
         fetch(url, len(BODY), SHA)
     assert fetch(url, len(BODY), SHA, allow_pipe=True).read_bytes() == BODY
-    assert fetch(url, allow_pipe=True) == remote.cached(url, SHA)
+    assert fetch(url, allow_pipe=True) == cached(url, SHA)
     source.unlink()
     assert fetch(url, len(BODY), SHA).read_bytes() == BODY  # what is there needs no command
     with pytest.raises(UserError, match="the command ends with status 1; tried 3 times"):
