@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 FOLDER, LIMIT = "CALLIGRAM_CACHE", "CALLIGRAM_CACHE_GB"
 _COPY = re.compile(r"\.?[0-9a-f]{16}-.*(?<!\.safetensors)(?<!\.npy)")  # with a dot in front: one that is being made
 _GB = 10**9
+PAUSE = 0.02  # seconds between two tries to get a lock
 
 
 def folder() -> Path:
@@ -115,8 +117,10 @@ def _remove(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _lock(file):
+                return False
             path.unlink()
+            _unlock(file)
             return True
     except FileNotFoundError:
         return True
@@ -134,14 +138,28 @@ def alone(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if not is_at(file.fileno(), path):
-                continue  # while this one waited, the file got its name, or was given up
+            # asked for again and again: whoever waits for the lock itself goes on waiting when the file has become a
+            # copy that is held
+            if not _lock(file) or not is_at(file.fileno(), path):
+                time.sleep(PAUSE)
+                continue
             try:
                 yield file
             finally:
                 if is_at(file.fileno(), path):
                     path.unlink()
-                # by name, since closing would leave it to a process that was forked meanwhile
-                fcntl.flock(file, fcntl.LOCK_UN)
+                _unlock(file)
             return
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def _unlock(file: BinaryIO) -> None:
+    """Said and not left to closing, which would leave the lock to a process that was forked meanwhile."""
+    fcntl.flock(file, fcntl.LOCK_UN)

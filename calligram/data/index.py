@@ -7,6 +7,7 @@ file: ten thousand samples take about a megabyte. It is written with the shard; 
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,7 @@ def save(index: Index, path: Path) -> None:
         "num_bytes": index.num_bytes,
         "left_out": index.left_out,
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     columns = {name: np.ascontiguousarray(getattr(index, name)) for name in _COLUMNS}
     save_file(columns, aside, metadata={FACTS: json.dumps(facts)})
     os.replace(aside, path)

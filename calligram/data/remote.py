@@ -64,8 +64,7 @@ def fetch(
             found = _persist(url, lambda timeout: _download(url, aside, size, sha256, timeout), patience)
             target = cache.cached(url, found)
             os.replace(aside.name, target)
-            if size is None:
-                cache.make_room(0, keep=target)
+            cache.make_room(0, keep=target)  # once more, since others were downloading at the same time
     except OSError as error:
         raise UserError(
             f"{url} cannot be kept in {cache.folder()} ({error.strerror}): make room there, "
