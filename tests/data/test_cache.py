@@ -79,7 +79,8 @@ def test_training_with_room_for_one_shard_gives_the_same_batches(folder, far, pl
     monkeypatch.setattr("calligram.data.dataset.MAX_OPEN", 1)
     options = {"last": 12, "num_workers": num_workers, "lanes": 1, "shuffle_shards": 1}
     assert_equal(batches(far.url, **options), batches(folder, **options))
-    assert sum(count for path, count in far.requests.items() if path.endswith(".tar")) > 3
+    if not num_workers:  # two workers may hold all of the three
+        assert sum(count for path, count in far.requests.items() if path.endswith(".tar")) > 3
 
 
 def test_a_shard_that_goes_in_the_very_moment_is_fetched_again(far, monkeypatch):
