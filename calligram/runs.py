@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 MODEL = "model.safetensors"
+EMA = "ema.safetensors"  # a running average of the weights, where there is one
+LATEST = "latest"  # a link to the newest checkpoint
 TEXT_TOKENIZER = "text_tokenizer.json"
 IMAGE_TOKENIZER = "image_tokenizer"  # a folder with a config and weights of its own
 _STEP = re.compile(r"step_(\d{6,})$")
@@ -37,13 +39,14 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def weights(run: Path) -> Path:
-    """The newest weights of a run, or those of a plain model folder (config + ``model.safetensors``)."""
+    """The newest weights of a run, averaged ones where it has some, or those of a plain model folder."""
     if (run / MODEL).is_file():
         return run / MODEL
     found = checkpoints(run)
     if not found:
         raise UserError(f"{run} has no weights: no step_*/{MODEL} in it; train it first, or name another run")
-    return found[-1] / MODEL
+    newest = found[-1]
+    return newest / EMA if (newest / EMA).is_file() else newest / MODEL
 
 
 def read_config(run: Path, expected: str | None = None) -> dict[str, Any]:
@@ -81,6 +84,17 @@ def load_weights(model: "nn.Module", path: Path) -> None:
         raise UserError(f"{path} is not a safetensors file: {error}") from None
     except RuntimeError as error:
         raise UserError(f"{path} does not fit the model of its config: {' '.join(str(error).split())}") from None
+
+
+def trim_metrics(run: Path, step: int) -> None:
+    """Leave out what a killed run wrote of steps beyond ``step``, which are going to be taken again."""
+    path = run / METRICS
+    if not path.is_file():
+        return
+    kept = [row for row in read_metrics(run) if row["step"] <= step]
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+    aside.replace(path)
 
 
 def read_metrics(run: Path) -> list[dict[str, float]]:

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import calligram
 from calligram.cli.console import report, say
-from calligram.errors import UserError
+from calligram.errors import Interrupted, UserError
 
 VERBS_PACKAGE = "calligram.cli.verbs"
 STDOUT = 1  # the file descriptor
 STATUS_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+STATUS_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: a training that was told to go and has saved
 STATUS_NO_READER = 141  # 128 + SIGPIPE
 
 
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         return status
     except SystemExit as stop:
         return _status_of(stop)
+    except Interrupted as stop:
+        say(f"calligram: {stop}; the same command with --resume goes on")
+        return STATUS_AGAIN
     except KeyboardInterrupt:
         say("calligram: interrupted")
         return STATUS_INTERRUPTED

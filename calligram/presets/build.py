@@ -43,6 +43,7 @@ SHARDS_FOR_BPE = 64  # that they are taken from
 def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
     """Train a run from its config, or go on with it."""
     with distributed.started() as device:
+        _check_parts(config)
         is_new = not (run / runs.CONFIG).is_file()
         if distributed.is_main():
             _claim(config, run, resume)
@@ -55,6 +56,20 @@ def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = F
                 shutil.rmtree(run, ignore_errors=True)
             raise
         train(task, batches, config.train, run, device)
+
+
+def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:
+    train, share = config.train, config.train.batch_size // distributed.world_size()
+    if train.accumulate > 1 and isinstance(config, ClipRun):
+        raise UserError(
+            f"--train.accumulate {train.accumulate}: CLIP's loss sets each picture against all texts of the batch, "
+            f"which in parts would be another loss; leave it out, or train with more processes"
+        )
+    if share % train.accumulate:
+        raise UserError(
+            f"--train.accumulate {train.accumulate} does not divide the {share} samples of a process: "
+            f"give a divisor of them"
+        )
 
 
 def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -> None:

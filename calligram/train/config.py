@@ -1,8 +1,8 @@
 """How to train, whatever the task."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -14,19 +14,43 @@ class TrainConfig(BaseModel):
 
     steps: int = Field(default=1000, ge=1, description="optimiser steps")
     batch_size: int = Field(default=128, ge=1, description="samples a step, over all processes")
+    accumulate: int = Field(default=1, ge=1, description="parts that each process's share of a batch is computed in")
     optimizer: Literal["adamw", "muon"] = Field(
         default="adamw", description="muon: orthogonal steps for hidden matrices and convolutions, AdamW for the rest"
     )
     lr: float = Field(default=1e-3, gt=0, description="learning rate after warm-up")
     warmup_steps: int = Field(default=50, ge=0, description="steps of linear warm-up")
-    final_lr_ratio: float = Field(default=0.02, ge=0, le=1, description="last learning rate over the highest (cosine)")
+    schedule: Literal["cosine", "constant", "cooldown"] = Field(
+        default="cosine", description="learning rate after warm-up; cooldown: constant, then linear down"
+    )
+    cooldown_steps: int = Field(default=0, ge=0, description="last steps, in which schedule cooldown goes down")
+    final_lr_ratio: float = Field(default=0.02, ge=0, le=1, description="last learning rate over the highest")
     weight_decay: float = Field(default=0.05, ge=0, description="decoupled, on matrices only")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="learning rate of a block over that of the next; 1: the same for all"
+    )
     betas: tuple[Decay, Decay] = Field(default=(0.9, 0.98), description="AdamW's averaging of gradient and its square")
     grad_clip: float = Field(default=1.0, gt=0, description="largest norm of the gradient")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="of a running average of the weights, which others then load; 0: none",
+    )
+    max_skipped: int = Field(
+        default=10, ge=1, description="steps in a row with a gradient that is no number that end a training"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 autocast on a GPU, fp32 on a CPU"
     )
     seed: int = Field(default=0, ge=0, description="of weights, data order and dropout")
     log_every: int = Field(default=20, ge=1, description="steps between rows of metrics.jsonl")
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     keep_last: int = Field(default=2, ge=1, description="checkpoints kept; older ones are deleted")
+    keep_every: int = Field(default=0, ge=0, description="steps between checkpoints that are never deleted; 0: none")
+
+    @model_validator(mode="after")
+    def _cooldown_has_steps(self) -> Self:
+        if (self.schedule == "cooldown") != (self.cooldown_steps > 0):
+            raise ValueError("schedule cooldown and cooldown_steps belong together: give both or neither")
+        return self

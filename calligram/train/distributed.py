@@ -3,6 +3,7 @@
 ``torchrun --nproc-per-node 8 -m calligram train PRESET`` sets the environment that :func:`started` reads.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,13 @@ def barrier() -> None:
 def wrap(task: nn.Module) -> nn.Module:
     """The task with gradients averaged over processes."""
     return nn.parallel.DistributedDataParallel(task) if dist.is_initialized() else task
+
+
+def reducing(module: nn.Module, now: bool) -> contextlib.AbstractContextManager:
+    """Within it a backward pass averages gradients over processes, or leaves that to a later one."""
+    if isinstance(module, nn.parallel.DistributedDataParallel) and not now:
+        return module.no_sync()
+    return contextlib.nullcontext()
 
 
 def gather(x: Tensor) -> Tensor:

@@ -1,16 +1,19 @@
 import json
 import logging
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from calligram import runs
 from calligram.errors import UserError
 from calligram.train import loop
 from calligram.train.config import TrainConfig
-from calligram.train.loop import autocast_for
+from calligram.train.ema import Ema
+from calligram.train.precision import autocast_for
 
 CPU = torch.device("cpu")
 TRUE_WEIGHT = torch.tensor([[1.0, -2.0, 0.5]])
@@ -91,7 +94,7 @@ def test_metrics_are_means_over_the_steps_since_the_last_row(tmp_path):
         assert row["largest_x"] == pytest.approx(sum(float(b["x"].max()) for b in batches) / len(batches))
         with torch.no_grad():
             assert row["loss"] == pytest.approx(sum(float(task(b)[0]) for b in batches) / len(batches), rel=1e-5)
-        assert row.keys() == {"step", "loss", "grad_norm", "largest_x", "lr", "samples_per_s", "epoch"}
+        assert row.keys() == {"step", "loss", "grad_norm", "largest_x", "lr", "samples_per_s", "data_wait", "epoch"}
         assert row["epoch"] == row["step"] / 10
         assert row["samples_per_s"] > 0
     assert rows[-1]["lr"] == pytest.approx(1e-12 * 0.02), "the last step has the last learning rate"
@@ -109,8 +112,6 @@ def test_tensorboard_gets_the_same_numbers(tmp_path):
 
 def test_the_gradient_is_clipped(tmp_path):
     """With one step of plain size, Adam's average of the gradient is (1 - beta) times the clipped gradient."""
-    from safetensors.torch import load_file
-
     train(LineTask(), load_batches, config(steps=1, grad_clip=0.01), tmp_path, CPU)
     state = load_file(tmp_path / "step_000001" / "optimizer.safetensors")
     averages = torch.cat([x.flatten() for name, x in state.items() if name.endswith("/exp_avg")])
@@ -132,6 +133,10 @@ def killed_at(step):
     return load
 
 
+def without_times(run) -> list[dict]:
+    return [row | {"samples_per_s": 0, "data_wait": 0} for row in runs.read_metrics(run)]
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     whole, resumed = LineTask(dropout=0.3), LineTask(dropout=0.3)
     train(whole, load_batches, config(), tmp_path / "whole", CPU)
@@ -146,7 +151,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     for name in ("model", "optimizer"):
         files = [tmp_path / run / "step_000060" / f"{name}.safetensors" for run in ("whole", "resumed")]
         assert files[0].read_bytes() == files[1].read_bytes()
-    rows = [[{**row, "samples_per_s": 0} for row in runs.read_metrics(tmp_path / run)] for run in ("whole", "resumed")]
+    rows = [without_times(tmp_path / run) for run in ("whole", "resumed")]
     assert rows[0] == rows[1]
 
 
@@ -197,30 +202,87 @@ def test_a_cpu_without_bf16_is_warned_about(monkeypatch, caplog):
     assert "--train.precision fp32" in caplog.text
 
 
-def test_a_run_that_diverges_stops_and_keeps_its_good_checkpoints(tmp_path):
-    def broken(first, last):
+def spoilt(steps):
+    """Batches with no numbers at some steps."""
+
+    def load(first, last):
         for step, batch in enumerate(load_batches(first, last), start=first):
-            yield {**batch, "y": batch["y"] * (math.nan if step >= 25 else 1)}
+            yield {**batch, "y": batch["y"] * (math.nan if step in steps else 1)}
 
-    with pytest.raises(UserError, match=r"the loss is nan at step 30: try a lower --train\.lr than 0\.2"):
-        train(LineTask(), broken, config(save_every=10), tmp_path, CPU)
-    assert [p.name for p in runs.checkpoints(tmp_path)] == ["step_000010", "step_000020"]
+    return load
 
 
-def test_weights_that_are_not_numbers_are_not_saved(tmp_path):
-    """Neither between two rows of metrics nor where only the gradient overflows."""
+class NormedTask(LineTask):
+    """With statistics that a forward pass changes."""
 
-    class Overflowing(LineTask):
-        def forward(self, batch):
-            loss, metrics = super().forward(batch)
-            return loss + self.model[0].bias.sum() * batch["slope"], metrics
+    def __init__(self):
+        super().__init__()
+        self.model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
 
-    def steep(first, last):
-        for step, batch in enumerate(load_batches(first, last), start=first):
-            yield {**batch, "slope": torch.tensor(3e38 if step == 34 else 0.0)}
+    def forward(self, batch):
+        # all of the picture is spoilt, not the loss alone
+        return super().forward({**batch, "x": batch["x"] + 0 * batch["y"]})
 
-    task = Overflowing()
-    nn.init.zeros_(task.model[0].bias)
-    with pytest.raises(UserError, match=r"the (norm of the gradient|loss) is (inf|nan|-inf) at step 35"):
-        train(task, steep, config(save_every=5, log_every=100, keep_last=9), tmp_path, CPU)
-    assert runs.checkpoints(tmp_path)[-1].name == "step_000030"
+
+def test_a_batch_without_numbers_is_skipped_and_counted(tmp_path, caplog):
+    task = NormedTask()
+    train(task, spoilt({24, 25, 26, 40}), config(), tmp_path, CPU)
+    rows = runs.read_metrics(tmp_path)
+    assert [row.get("skipped_steps", 0) for row in rows] == [0, 0, 3, 3, 4, 4]
+    assert all(math.isfinite(row["loss"]) for row in rows) and rows[-1]["loss"] < 0.1 * rows[0]["loss"]
+    assert all(x.isfinite().all() for x in task.model.state_dict().values())
+    assert "step 25 skipped: the norm of its gradient is nan" in caplog.text
+
+
+def test_a_skipped_step_leaves_everything_as_it_was(tmp_path):
+    train(NormedTask(), load_batches, config(steps=20, schedule="constant"), tmp_path / "20", CPU)
+    train(NormedTask(), spoilt({20}), config(steps=21, schedule="constant"), tmp_path / "21", CPU)
+    before, after = (load_file(tmp_path / str(steps) / f"step_0000{steps}" / runs.MODEL) for steps in (20, 21))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_ten_in_a_row_end_the_training_with_a_report(tmp_path):
+    with pytest.raises(
+        UserError, match=r"10 steps in a row, 26 to 35, .* \(11 in all\): try a lower --train\.lr than 0\.2"
+    ):
+        train(LineTask(), spoilt({3, *range(25, 60)}), config(save_every=10), tmp_path, CPU)
+    assert [p.name for p in runs.checkpoints(tmp_path)] == ["step_000020", "step_000030"]
+    weights = load_file(runs.weights(tmp_path))
+    assert all(x.isfinite().all() for x in weights.values())
+
+
+def test_the_count_of_bad_steps_survives_a_resume(tmp_path):
+    for steps in (35, 60):
+        context = pytest.raises(UserError, match="10 steps in a row, 32 to 41") if steps == 60 else nullcontext()
+        with context:
+            train(LineTask(), spoilt(range(31, 60)), config(steps=steps, schedule="constant"), tmp_path, CPU)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_gives_the_same_training(tmp_path, parts):
+    tasks = [LineTask(), LineTask()]
+    train(tasks[0], load_batches, config(), tmp_path / "whole", CPU)
+    train(tasks[1], load_batches, config(accumulate=parts), tmp_path / "parts", CPU)
+    torch.testing.assert_close(tasks[0].model[0].weight, tasks[1].model[0].weight, atol=1e-5, rtol=1e-5)
+    ours, theirs = (runs.read_metrics(tmp_path / name)[-1] for name in ("parts", "whole"))
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)
+
+
+def test_the_average_of_the_weights_is_saved_and_what_others_load(tmp_path):
+    task = LineTask()
+    train(task, load_batches, config(steps=20, ema_decay=0.9), tmp_path, CPU)
+    folder = tmp_path / "step_000020"
+    assert runs.weights(tmp_path) == folder / "ema.safetensors"
+    last, average = load_file(folder / runs.MODEL), load_file(folder / "ema.safetensors")
+    assert last.keys() == average.keys() and not torch.equal(last["0.weight"], average["0.weight"])
+
+
+def test_an_average_is_that_of_the_steps():
+    model = nn.Linear(1, 1, bias=False)
+    ema, expected = Ema(model, 0.5), model.weight.item()
+    for step in range(1, 20):
+        nn.init.constant_(model.weight, step)
+        ema.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert ema.state_dict()["weight"].item() == pytest.approx(expected, rel=1e-5)

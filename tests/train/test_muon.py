@@ -6,9 +6,11 @@ import torch
 from torch import nn
 
 from calligram.train import checkpoint
+from calligram.train.checkpoint import Keep
 from calligram.train.config import TrainConfig
 from calligram.train.muon import RMS, orthogonalise
 from calligram.train.optimizer import build_optimizer
+from calligram.train.state import TrainingState
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 32), (40, 10)])
@@ -104,12 +106,12 @@ def test_a_checkpoint_brings_its_momentum_back(tmp_path):
     model, config = Toy(), TrainConfig(optimizer="muon", lr=0.02)
     optimizer = build_optimizer(model, config)
     steps(model, optimizer, 5)
-    checkpoint.save(tmp_path, 5, model, optimizer, keep_last=1)
+    checkpoint.save(tmp_path, 5, TrainingState(model, optimizer), Keep(1))
     steps(model, optimizer, 5, seed=1)
 
     other = Toy()
     other_optimizer = build_optimizer(other, config)
-    assert checkpoint.restore(tmp_path, other, other_optimizer) == 5
+    assert checkpoint.restore(tmp_path, TrainingState(other, other_optimizer)) == 5
     steps(other, other_optimizer, 5, seed=1)
     for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(p, q), name

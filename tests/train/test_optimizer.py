@@ -8,7 +8,8 @@ from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import Dalle, DalleConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.train.config import TrainConfig
-from calligram.train.optimizer import build_optimizer, learning_rate
+from calligram.train.optimizer import build_optimizer, layer_scales
+from calligram.train.schedule import learning_rate
 
 SMALL = TransformerConfig(width=8, num_layers=1, num_heads=2)
 
@@ -52,7 +53,7 @@ def test_of_a_dalle_only_matrices_decay():
 def test_frozen_weights_are_left_out():
     model = torch.nn.Linear(3, 2)
     model.bias.requires_grad_(False)
-    assert [len(group["params"]) for group in build_optimizer(model, TrainConfig()).param_groups] == [1, 0]
+    assert [len(group["params"]) for group in build_optimizer(model, TrainConfig()).param_groups] == [1]
 
 
 def test_the_optimiser_has_the_configs_numbers():
@@ -108,3 +109,43 @@ def test_muon_takes_the_matrices_of_the_blocks_alone():
     assert by_kind[True] == block_matrices("")
     assert by_kind[True] | by_kind[False] == set(names.values())
     assert not by_kind[True] & by_kind[False]
+
+
+def test_cooldown_is_constant_and_then_a_line():
+    config = TrainConfig(steps=101, warmup_steps=10, schedule="cooldown", cooldown_steps=20, lr=1.0, final_lr_ratio=0.1)
+    rates = [learning_rate(step, config) for step in (9, 50, 80, 90, 100)]
+    assert rates == pytest.approx([1, 1, 1, 0.55, 0.1])
+    constant = TrainConfig(steps=100, warmup_steps=10, schedule="constant", lr=1.0)
+    assert [learning_rate(step, constant) for step in (4, 10, 99)] == pytest.approx([0.5, 1, 1])
+
+
+def test_cooldown_and_its_steps_belong_together():
+    for options in ({"schedule": "cooldown"}, {"cooldown_steps": 5}):
+        with pytest.raises(ValueError, match="schedule cooldown and cooldown_steps belong together"):
+            TrainConfig(**options)
+
+
+def test_each_block_has_the_share_of_the_next_ones_learning_rate():
+    two = TransformerConfig(width=8, num_layers=2, num_heads=2)
+    image = ViTConfig(patch=4, stem=(4,), transformer=two)
+    model = Clip(ClipConfig(image_size=8, image=image, text=TextTowerConfig(transformer=SMALL)), 10, 2)
+    scales = layer_scales([name for name, _ in model.named_parameters()], 0.5)
+    assert {name: scales[name] for name in SCALES} == SCALES
+    optimizer = build_optimizer(model, TrainConfig(layer_decay=0.5))
+    names = {id(p): name for name, p in model.named_parameters()}
+    found = {names[id(p)]: g["lr_scale"] for g in optimizer.param_groups for p in g["params"]}
+    assert found == scales
+
+
+SCALES = {
+    "visual.positions": 0.125,
+    "visual.stem.layers.0.weight": 0.125,
+    "visual.transformer.blocks.0.mlp_in.weight": 0.25,
+    "visual.transformer.blocks.1.mlp_in.weight": 0.5,
+    "visual.transformer.norm.weight": 1.0,
+    "visual_projection.weight": 1.0,
+    "text.embed.weight": 0.25,
+    "text.transformer.blocks.0.attention.qkv.weight": 0.5,
+    "text.transformer.norm.weight": 1.0,
+    "logit_scale": 1.0,
+}

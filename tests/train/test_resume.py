@@ -16,7 +16,7 @@ from calligram.presets.build import start
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig
 from calligram.tokenizers.fsq import FSQConfig
-from calligram.train import checkpoint
+from calligram.train.checkpoint import Writer
 from calligram.train.config import TrainConfig
 
 SMALL = TransformerConfig(width=16, num_layers=1, num_heads=2, dropout=0.2)
@@ -58,13 +58,13 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, mon
     config = build_run(drawings, tmp_path)
     start(config, tmp_path / "whole")
 
-    def save_and_die(*args, **options):
-        save(*args, **options)
+    def save_and_die(writer, *args):
+        save(writer, *args)
         raise Killed
 
-    save = checkpoint.save
+    save = Writer.save
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", save_and_die)
+        patch.setattr(Writer, "save", save_and_die)
         with pytest.raises(Killed):
             start(config, tmp_path / "resumed")
     start(config, tmp_path / "resumed", resume=True)

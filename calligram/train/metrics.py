@@ -1,0 +1,88 @@
+"""What a training reports of its steps: averages, speed, and where they are shown."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from calligram import runs
+from calligram.progress import FieldValue, Progress
+from calligram.train import distributed
+from calligram.train.config import TrainConfig
+
+Batch = TypeVar("Batch")
+
+
+class Metrics:
+    """Averages over the steps since the last row; progress bar, ``metrics.jsonl``, TensorBoard.
+
+    Steps that were skipped are in no average. ``facts`` says what else belongs in a row; every process asks it at the
+    same steps.
+    """
+
+    def __init__(self, run: Path, config: TrainConfig, first_step: int, facts: Callable[[], dict[str, float]] = dict):
+        self.run, self.config, self.facts = run, config, facts
+        self.main = distributed.is_main()
+        self.progress = Progress(f"train {run.name}", config.steps, start=first_step, enabled=self.main)
+        self.sums: dict[str, Tensor] = {}
+        self.count = self.steps = 0
+        self.since, self.waited = time.monotonic(), 0.0
+
+    def __enter__(self) -> "Metrics":
+        if self.main:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.run.mkdir(parents=True, exist_ok=True)
+            runs.trim_metrics(self.run, self.progress.start)
+            self.file = (self.run / runs.METRICS).open("a", encoding="utf-8")
+            self.board = SummaryWriter(str(self.run), purge_step=self.progress.start)
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.__exit__(*error)
+        if self.main:
+            self.file.close()
+            self.board.close()
+
+    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches, and how long each was waited for."""
+        iterator = iter(batches)
+        while True:
+            start = time.monotonic()
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            self.waited += time.monotonic() - start
+            yield batch
+
+    def update(self, done: int, values: dict[str, Tensor] | None, lr: float, flush: bool = False) -> None:
+        """After each step, the number of which is ``done``; without values where it was skipped."""
+        self.steps += 1
+        if values is not None:
+            for name, value in values.items():
+                self.sums[name] = self.sums.get(name, 0) + value
+            self.count += 1
+        due = flush or done % self.config.log_every == 0
+        self.progress.advance(**(self._flush(done, lr) if due else {}))
+
+    def _flush(self, step: int, lr: float) -> dict[str, FieldValue]:
+        row = {name: float(distributed.mean(total / self.count)) for name, total in self.sums.items()}
+        row = {name: value for name, value in row.items() if math.isfinite(value)}  # JSON has no others
+        seconds = max(1e-9, time.monotonic() - self.since)
+        row |= {"lr": lr, "samples_per_s": self.steps * self.config.batch_size / seconds}
+        row |= {"data_wait": self.waited / seconds, **self.facts()}
+        if self.main:
+            self.file.write(json.dumps({"step": step, **row}) + "\n")
+            self.file.flush()
+            for name, value in row.items():
+                self.board.add_scalar(name, value, step)
+        self.sums, self.count, self.steps = {}, 0, 0
+        self.since, self.waited = time.monotonic(), 0.0
+        shown: dict[str, FieldValue] = {name: row[name] for name in ("loss", "samples_per_s") if name in row}
+        return shown | {"data wait": f"{100 * row['data_wait']:.0f}%"}
