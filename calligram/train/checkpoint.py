@@ -5,6 +5,7 @@ length and crc32 of its files, so that one that was damaged later is told from o
 the newest that is well. What is copied from the model is written by a thread while the next steps are computed.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -24,10 +25,12 @@ from torch import Tensor
 
 from calligram import runs
 from calligram.errors import UserError
+from calligram.train import distributed, sharding
 from calligram.train.state import OPTIMIZER, TrainingState
 
 log = logging.getLogger(__name__)
 STATE = "state.json"
+PIECES = "pieces"  # a folder, where the model was trained in pieces
 DAMAGED = ".damaged"
 CHUNK = 2**24
 
@@ -52,12 +55,18 @@ class Writer:
         self._error: BaseException | None = None
 
     def save(self, step: int, state: TrainingState) -> None:
-        """Copies the state and returns; the copy is written meanwhile."""
+        """Called by every process. The main one copies the state and returns; the copy is written meanwhile.
+
+        A model in pieces is written by all processes together, and at once.
+        """
         self.wait()
-        tensors = {file: _copied(named) for file, named in state.tensors().items()}
-        numbers = state.numbers()
-        self._thread = threading.Thread(target=self._write, args=(step, tensors, numbers), name="checkpoint")
-        self._thread.start()
+        if state.is_sharded:
+            save_pieces(self.run, step, state, self.keep)
+        elif distributed.is_main():
+            tensors = {file: _copied(named) for file, named in state.tensors().items()}
+            arguments = (step, tensors, state.numbers())
+            self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint")
+            self._thread.start()
 
     def wait(self) -> None:
         """Until all is on the disk."""
@@ -88,17 +97,39 @@ class Writer:
 
 def write(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any], keep: Keep) -> Path:
     """Write a checkpoint, then delete those that need not be kept. Raises UserError where the disk does not take it."""
-    folder = runs.step_folder(run, step)
-    aside = run / f".{folder.name}.partial"
+    with _written(run, step, keep) as aside:
+        for file, named in tensors.items():
+            save_file(named, aside / file)
+        _describe(aside, {"step": step, **numbers})
+    return runs.step_folder(run, step)
+
+
+def save_pieces(run: Path, step: int, state: TrainingState, keep: Keep) -> None:
+    """Every process writes its pieces of all there is; the main one adds the weights as a whole, for other programs."""
+    tensors, aside = state.tensors(), _aside(run, step)
+    with _written(run, step, keep) if distributed.is_main() else contextlib.nullcontext():
+        distributed.barrier()
+        flat = {f"{file}/{name}": x for file, named in tensors.items() for name, x in named.items()}
+        sharding.save(flat, aside / PIECES)
+        for file in tensors.keys() - {OPTIMIZER}:
+            whole = {name: x.cpu() for name, x in ((n, sharding.full(x)) for n, x in tensors[file].items())}
+            if distributed.is_main():
+                save_file(_copied(whole), aside / file)
+        numbers = state.numbers()
+        if distributed.is_main():
+            _describe(aside, {"step": step, **numbers})
+    distributed.barrier()
+
+
+@contextmanager
+def _written(run: Path, step: int, keep: Keep) -> Iterator[Path]:
+    """A folder to write into, which then becomes the checkpoint of a step."""
+    folder, aside = runs.step_folder(run, step), _aside(run, step)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        for file, named in tensors.items():
-            save_file(named, aside / file)
-        facts = {file: {"bytes": (aside / file).stat().st_size, "crc32": _crc32(aside / file)} for file in tensors}
-        state = {"step": step, **numbers, "files": facts}
-        (aside / STATE).write_text(json.dumps(state) + "\n", encoding="utf-8")
-        for path in (*aside.iterdir(), aside):
+        yield aside
+        for path in (*aside.rglob("*"), aside):
             _flush(path)
         _delete(folder)
         os.rename(aside, folder)
@@ -114,7 +145,17 @@ def write(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], numbers: 
     for old in runs.checkpoints(run)[: -keep.last]:
         if not keep.is_kept(runs.step_of(old)):
             _delete(old)
-    return folder
+
+
+def _aside(run: Path, step: int) -> Path:
+    return run / f".{runs.step_folder(run, step).name}.partial"
+
+
+def _describe(aside: Path, numbers: dict[str, Any]) -> None:
+    """Last of all the files: what the others are to be held against."""
+    files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
+    facts = {str(path.relative_to(aside)): {"bytes": path.stat().st_size, "crc32": _crc32(path)} for path in files}
+    (aside / STATE).write_text(json.dumps({**numbers, "files": facts}) + "\n", encoding="utf-8")
 
 
 def save(run: Path, step: int, state: TrainingState, keep: Keep) -> Path:
@@ -128,48 +169,71 @@ def restore(run: Path, state: TrainingState) -> int:
     Those that are damaged are told, and set aside by another name. Raises UserError where one is well and does not
     belong to this model, or where none is well.
     """
+    step = distributed.agree(_newest(run) if distributed.is_main() else -1)
+    if step < 0:
+        return 0
+    folder = runs.step_folder(run, step)
+    try:
+        numbers = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state.load_numbers(numbers)  # first, since it refuses what must not go on
+        if (folder / PIECES).is_dir():
+            _load_pieces(folder / PIECES, state)
+        else:
+            state.load({name: load_file(folder / name) for name in state.tensors()})
+        return step
+    except UserError as error:
+        raise UserError(f"{folder} cannot be resumed from: {error}") from None
+    except RuntimeError as error:
+        raise UserError(f"{folder} does not fit the model of its config: {' '.join(str(error).split())}") from None
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} cannot be resumed from ({error}): train into another folder") from None
+
+
+def _load_pieces(folder: Path, state: TrainingState) -> None:
+    stored = sharding.contents(folder)
+    prefix = f"{OPTIMIZER}/"
+    found = {name.removeprefix(prefix): facts for name, facts in stored.items() if name.startswith(prefix)}
+    targets = {f"{file}/{name}": x for file, named in state.targets(found).items() for name, x in named.items()}
+    for name, x in targets.items():
+        if name not in stored or stored[name][0] != x.shape:
+            raise RuntimeError(f"{name} is {'another shape' if name in stored else 'missing'}")
+    sharding.load(targets, folder)
+
+
+def _newest(run: Path) -> int:
+    """The step of the newest checkpoint that is well, -1 where there is none at all."""
     found, reasons = runs.checkpoints(run), []
     for folder in reversed(found):
         try:
-            tensors, numbers = read(folder)
+            step = check(folder)
         except UserError as error:
             reasons.append(str(error))
             continue
-        _load(folder, state, tensors, numbers)
         for damaged, reason in zip(reversed(found), reasons, strict=False):
             log.warning(f"{reason}; going on from {folder.name}, the damaged one is kept as {damaged.name}{DAMAGED}")
             damaged.rename(damaged.with_name(damaged.name + DAMAGED))
-        return int(numbers["step"])
+        return step
     if found:
         raise UserError(f"{reasons[0]}, and no other checkpoint is well: train into another folder")
-    return 0
+    return -1
 
 
-def read(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Tensors by file, and numbers. Raises UserError where anything is missing or not as it was written."""
+def check(folder: Path) -> int:
+    """The step of a checkpoint. Raises UserError where a file is missing or not as it was written."""
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        facts = state.get("files", {})
+        # before there were checksums
+        facts = state.get("files") or dict.fromkeys((runs.MODEL, OPTIMIZER))
         for name, fact in facts.items():
-            if (folder / name).stat().st_size != fact["bytes"] or _crc32(folder / name) != fact["crc32"]:
+            size = (folder / name).stat().st_size
+            if fact and (size != fact["bytes"] or _crc32(folder / name) != fact["crc32"]):
                 raise ValueError(f"{name} is damaged")
-        return {name: load_file(folder / name) for name in facts or (runs.MODEL, OPTIMIZER)}, state
+        return int(state["step"])
     except FileNotFoundError as error:
         reason = f"it has no {Path(error.filename or STATE).name}"
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
     raise UserError(f"{folder} cannot be resumed from: {reason}")
-
-
-def _load(folder: Path, state: TrainingState, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
-    try:
-        state.load(tensors, numbers)
-    except UserError:
-        raise
-    except RuntimeError as error:
-        raise UserError(f"{folder} does not fit the model of its config: {' '.join(str(error).split())}") from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder} cannot be resumed from ({error}): train into another folder") from None
 
 
 def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

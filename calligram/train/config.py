@@ -40,6 +40,9 @@ class TrainConfig(BaseModel):
     max_skipped: int = Field(
         default=10, ge=1, description="steps in a row with a gradient that is no number that end a training"
     )
+    parallel: Literal["ddp", "fsdp"] = Field(
+        default="ddp", description="how several processes hold the model: ddp: each all of it; fsdp: each a piece"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto", description="auto: bf16 autocast on a GPU, fp32 on a CPU"
     )

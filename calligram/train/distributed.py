@@ -14,6 +14,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from calligram.train import sharding
 
 
 @contextmanager
@@ -61,15 +64,19 @@ def barrier() -> None:
         dist.barrier(_Patient.group)
 
 
-def wrap(task: nn.Module) -> nn.Module:
-    """The task with gradients averaged over processes."""
-    return nn.parallel.DistributedDataParallel(task) if dist.is_initialized() else task
+def wrap(task: nn.Module, parallel: str = "ddp") -> nn.Module:
+    """The task with gradients averaged over processes, a copy in each of them, or with "fsdp" in pieces."""
+    if not dist.is_initialized():
+        return task
+    return sharding.shard(task) if parallel == "fsdp" else nn.parallel.DistributedDataParallel(task)
 
 
 def reducing(module: nn.Module, now: bool) -> contextlib.AbstractContextManager:
     """Within it a backward pass averages gradients over processes, or leaves that to a later one."""
     if isinstance(module, nn.parallel.DistributedDataParallel) and not now:
         return module.no_sync()
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(now)
     return contextlib.nullcontext()
 
 
@@ -93,6 +100,11 @@ class _Gather(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total.chunk(world_size())[rank()]
+
+
+def agree(number: int) -> int:
+    """The main process's number, in all of them."""
+    return sum_up([number if is_main() else 0])[0]
 
 
 def sum_up(counts: list[int]) -> list[int]:

@@ -27,9 +27,3 @@ class Ema:
         """The whole model, as its own ``state_dict`` names it, with averages where there are some."""
         own = self.model.state_dict()
         return {name: self.averages[name].to(x.dtype) if name in self.averages else x for name, x in own.items()}
-
-    @torch.no_grad()
-    def load_state_dict(self, state_dict: dict[str, Tensor], steps: int) -> None:
-        for name, average in self.averages.items():
-            average.copy_(state_dict[name])
-        self.steps = steps

@@ -18,6 +18,7 @@ from calligram.train.metrics import Metrics
 from calligram.train.optimizer import build_optimizer
 from calligram.train.precision import autocast_for, scaler_for
 from calligram.train.schedule import learning_rate
+from calligram.train.sharding import clip_grad_norm
 from calligram.train.state import TrainingState
 
 Batch = dict[str, Tensor]
@@ -46,12 +47,12 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
     """
     task.to(device).train()
     model = task.get_submodule("model")
+    parallel = distributed.wrap(task, config.parallel)
     optimizer = build_optimizer(model, config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
     guard, scaler = Guard(model, config.max_skipped), scaler_for(config.precision, device)
     state = TrainingState(model, optimizer, ema, batches, guard, scaler)
     first_step = checkpoint.restore(run, state)
-    parallel = distributed.wrap(task)
     autocast = autocast_for(config.precision, device)
     after_step = getattr(task, "after_step", lambda: None)
     interrupt, writer = Interrupt(), Writer(run, Keep(config.keep_last, config.keep_every))
@@ -77,7 +78,7 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
                     values[name] = values.get(name, 0) + value / config.accumulate
 
             scaler.unscale_(optimizer)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            norm = clip_grad_norm([*model.parameters()], config.grad_clip)
             taken = guard.allows(norm, step + 1, config.lr)
             if taken:
                 scaler.step(optimizer)
@@ -91,7 +92,7 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
             stop = interrupt.is_due()
             save = stop or done % config.save_every == 0 or done == config.steps
             metrics.update(done, {**values, "grad_norm": norm} if taken else None, lr, flush=save)
-            if save and distributed.is_main():
+            if save:
                 writer.save(done, state)
             if stop and done < config.steps:
                 writer.wait()

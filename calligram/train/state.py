@@ -13,6 +13,7 @@ from torch.distributed.checkpoint.stateful import Stateful
 
 from calligram import runs
 from calligram.errors import UserError
+from calligram.train import sharding
 from calligram.train.ema import Ema
 
 OPTIMIZER = "optimizer.safetensors"
@@ -37,8 +38,12 @@ class TrainingState:
     guard: Counts | None = None
     scaler: Counts | None = None
 
+    @property
+    def is_sharded(self) -> bool:
+        return sharding.is_sharded(self.model)
+
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """By file and name; not copied."""
+        """By file and name; not copied, and in pieces where the model is."""
         files = {runs.MODEL: self.model.state_dict(), OPTIMIZER: dict(self._optimizer_state())}
         if self.ema is not None:
             files[runs.EMA] = self.ema.state_dict()
@@ -49,32 +54,52 @@ class TrainingState:
         numbers = {name: part.state_dict() if part else None for name, part in parts.items()}
         return numbers | {"ema_steps": self.ema.steps if self.ema else None}
 
-    def load(self, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any]) -> None:
-        """Raises UserError, KeyError, TypeError, ValueError or RuntimeError for a state that does not fit."""
+    def load_numbers(self, numbers: dict[str, Any]) -> None:
+        """Raises UserError, KeyError, TypeError or ValueError for what does not fit."""
         if self.data is not None:
-            self.data.load_state_dict(numbers["data"])  # first, since it refuses what must not go on
-        self.model.load_state_dict(tensors[runs.MODEL])
-        self._load_optimizer_state(tensors[OPTIMIZER])
-        if self.ema is not None:
-            if runs.EMA not in tensors:
-                raise UserError("it has no average of the weights: resume without --train.ema-decay")
-            self.ema.load_state_dict(tensors[runs.EMA], int(numbers["ema_steps"]))
+            self.data.load_state_dict(numbers["data"])
         for name, part in (("guard", self.guard), ("scaler", self.scaler)):
             if part is not None and numbers.get(name):
                 part.load_state_dict(numbers[name])
+        if self.ema is not None:
+            if numbers.get("ema_steps") is None:
+                raise UserError("it has no average of the weights: leave out --train.ema-decay, or train anew")
+            self.ema.steps = int(numbers["ema_steps"])
+
+    def load(self, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """From whole tensors, by file and name. Raises KeyError or RuntimeError for what does not fit."""
+        found = {name: (x.shape, x.dtype) for name, x in tensors[OPTIMIZER].items()}
+        targets = self.targets(found)
+        for file, named in targets.items():
+            missing, unexpected = named.keys() - tensors[file].keys(), tensors[file].keys() - named.keys()
+            if missing or unexpected:
+                names = ", ".join(sorted(missing or unexpected)[:3])
+                raise RuntimeError(f"{'missing' if missing else 'unexpected'} in {file}: {names}")
+            for name, target in named.items():
+                if target.shape != tensors[file][name].shape:
+                    raise RuntimeError(f"{name} is {tuple(tensors[file][name].shape)}, not {tuple(target.shape)}")
+                sharding.assign(target, tensors[file][name])
+
+    def targets(self, optimizer_state: dict[str, tuple[torch.Size, torch.dtype]]) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint is read into, by file and name: the optimiser's state is made as large as told."""
+        parameters = dict(self.model.named_parameters())
+        for full_name, (shape, dtype) in optimizer_state.items():
+            name, key = full_name.rsplit("/", 1)
+            parameter = parameters[name]
+            # The fused AdamW keeps even its step count beside the parameter, and walks parameter and averages in the
+            # order of their memory: one that is channels-last needs averages that are so, too.
+            kept = (
+                torch.empty_like(parameter, dtype=dtype)
+                if parameter.shape == shape
+                else torch.empty(shape, dtype=dtype, device=parameter.device)
+            )
+            self.optimizer.state[parameter][key] = kept.detach()
+        files = self.tensors()
+        if self.ema is not None:  # averages may be of another type than the weights that they stand for
+            files[runs.EMA] |= self.ema.averages
+        return files
 
     def _optimizer_state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.model.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 yield f"{name}/{key}", value
-
-    def _load_optimizer_state(self, state: dict[str, Tensor]) -> None:
-        parameters = dict(self.model.named_parameters())
-        for full_name, value in state.items():
-            name, key = full_name.rsplit("/", 1)
-            parameter = parameters[name]
-            # The fused AdamW keeps even its step count beside the parameter, and walks parameter and averages in the
-            # order of their memory: one that is channels-last needs averages that are so, too.
-            like = parameter if parameter.shape == value.shape else value
-            kept = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
-            self.optimizer.state[parameter][key] = kept
