@@ -111,7 +111,7 @@ def save_pieces(run: Path, step: int, state: TrainingState, keep: Keep) -> None:
         distributed.barrier()
         flat = {f"{file}/{name}": x for file, named in tensors.items() for name, x in named.items()}
         sharding.save(flat, aside / PIECES)
-        for file in tensors.keys() - {OPTIMIZER}:
+        for file in sorted(tensors.keys() - {OPTIMIZER}):  # in the same order everywhere
             whole = {name: x.cpu() for name, x in ((n, sharding.full(x)) for n, x in tensors[file].items())}
             if distributed.is_main():
                 save_file(_copied(whole), aside / file)
