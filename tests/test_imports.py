@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "runs": set(),
     "pictures": set(),
     "progress": set(),
+    "files": set(),
 }
-FOR_ALL = {"errors", "pictures", "runs", "progress"}
+FOR_ALL = {"errors", "pictures", "runs", "progress", "files"}
 # ... and the root modules, which stand below the rooms, only this one
 FOR_ROOT_MODULES = {"errors"}
 

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote
@@ -49,7 +50,7 @@ def is_there(path: Path, size: int | None) -> bool:
         with suppress(PermissionError):
             os.utime(path)
         return True
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -96,10 +97,15 @@ def make_room(size: int, keep: Path | None = None) -> None:
             if path != keep and _remove(path):
                 total -= copy_size
         if total > allowed:
-            log.warning(
-                f"{folder()} has {total / _GB:.1f} GB of data, more than the {allowed / _GB:g} of {LIMIT}: all of it "
+            _warn_once(
+                f"{folder()} has {total / _GB:.3g} GB of data, more than the {allowed / _GB:.3g} of {LIMIT}: all of it "
                 f"is in use; set fewer --data.lanes or --data.shuffle-shards, or a higher limit"
             )
+
+
+@lru_cache(maxsize=1)
+def _warn_once(message: str) -> None:
+    log.warning(message)
 
 
 def _copies() -> Iterator[tuple[float, int, Path]]:

@@ -27,9 +27,13 @@ def describe(tar: Path, name: str, strict: bool = False) -> Shard:
         raise UserError(f"{tar}: {first.name}: {first.reason} ({len(found.findings)} such findings in this shard)")
     made = found.index()
     index.save(made, index.side_car(tar))
-    with tar.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Shard(file=name, num_samples=len(made), num_bytes=made.num_bytes, sha256=digest, left_out=made.left_out)
+    return Shard(
+        file=name,
+        num_samples=len(made),
+        num_bytes=made.num_bytes,
+        sha256=sha256_of(tar),
+        left_out=made.left_out,
+    )
 
 
 def catalogue(folder: Path, strict: bool = False) -> Manifest:
@@ -100,12 +104,20 @@ def _renew(folder: Path, strict: bool) -> Manifest:
     for shard in track(shards, "index shards"):
         where = join(folder, shard.file)
         tar = where if isinstance(where, Path) else remote.fetch(where, shard.num_bytes, shard.sha256)
-        if describe(tar, shard.file, strict).sha256 != shard.sha256:
+        if not tar.is_file():
+            raise UserError(f"shard {tar} is missing: fetch or make the data set again")
+        if sha256_of(tar) != shard.sha256:  # before an index is written that would take the damage for granted
             raise UserError(
                 f"{where} has changed since {FILE_NAME} was written: fetch or make it again, "
                 f"or delete {folder / FILE_NAME} to take the shards as they are"
             )
+        describe(tar, shard.file, strict)
     return manifest
+
+
+def sha256_of(tar: Path) -> str:
+    with tar.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _manifest(folder: Path, splits: dict[str, list[Shard]]) -> Manifest:

@@ -169,6 +169,7 @@ def _check_places(places: list[Path | str], sizes: list[int], folder: Path | str
     """
     for url in {scheme(url): url for url in places if isinstance(url, str)}.values():
         remote.check(url)
+        cache.limit()
     remedy = f"fetch or make it again; `calligram data verify {folder}` tells more"
     for path, size in zip(places, sizes, strict=True):
         if isinstance(path, str):

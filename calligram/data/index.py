@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from calligram.errors import UserError
+from calligram.files import save_arrays
 
 SUFFIX = ".index.safetensors"
 VERSION = 1
@@ -115,7 +115,7 @@ def save(index: Index, path: Path) -> None:
     }
     aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     columns = {name: np.ascontiguousarray(getattr(index, name)) for name in _COLUMNS}
-    save_file(columns, aside, metadata={FACTS: json.dumps(facts)})
+    save_arrays(columns, aside, {FACTS: json.dumps(facts)})
     os.replace(aside, path)
 
 

@@ -60,8 +60,23 @@ class Manifest(BaseModel):
     def load(cls, folder: Path | str) -> "Manifest":
         path = join(folder, FILE_NAME)
         if isinstance(path, Path) and not path.is_file():
-            raise UserError(f"no {FILE_NAME} in {folder}: make one with `calligram data make NAME --out {folder}`")
+            raise UserError(_no_manifest(Path(folder)))
         try:
             return cls.model_validate_json(path.read_bytes() if isinstance(path, Path) else remote.read(path))
         except ValidationError as error:
-            raise UserError(f"{path} is not a calligram manifest: {str(error).splitlines()[0]}") from None
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "all of it"
+            raise UserError(
+                f"{path} is not a calligram manifest ({place}: {first['msg'].lower()}): delete it, and write it anew "
+                f"with `calligram data index`"
+            ) from None
+
+
+def _no_manifest(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder} does not exist: give the folder of a data set, or make one with `calligram data make`"
+    if not folder.is_dir():
+        return f"{folder} is a file: give the folder of a data set"
+    if next(folder.rglob("*.tar"), None) is not None:
+        return f"no {FILE_NAME} in {folder}: write one for the shards in it with `calligram data index {folder}`"
+    return f"no {FILE_NAME} in {folder}: make a data set with `calligram data make NAME --out {folder}`"

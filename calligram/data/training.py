@@ -51,7 +51,9 @@ class DataConfig(BaseModel):
     fetch_ahead: int = Field(
         default=16, ge=0, description="shards from elsewhere that each process fetches before they are needed"
     )
-    max_bad: float = Field(default=0.01, ge=0, le=1, description="share of bad samples that ends a training")
+    max_bad: float = Field(
+        default=0.01, ge=0, le=1, description="share of bad samples that ends a training, of 10,000 samples at least"
+    )
     max_bad_in_a_row: int = Field(default=100, ge=1, description="bad samples in a row that end a training")
 
 
@@ -114,7 +116,7 @@ class TrainingSet(Dataset):
         if len(record.negatives) != len(record.captions):
             raise UserError(
                 f"sample {record.key} of {record.tar} has {len(record.negatives)} negatives for "
-                f"{len(record.captions)} captions: make the data again, or train without hard_negatives"
+                f"{len(record.captions)} captions: make the data again, or train with --no-hard-negatives"
             )
         return record.negatives[number]
 

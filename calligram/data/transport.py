@@ -22,6 +22,7 @@ from calligram.data.place import PIPE, scheme
 
 CHUNK = 2**20  # bytes; a source that takes longer than the timeout for so many counts as stalled
 WORTH_RETRYING = (408, 425, 429)  # of the 4xx, the ones that pass
+READABLE = "http, https, s3, gs and hf can be read"
 EXTRA = "for s3 and gs: pip install 'calligram[remote]'"
 Result = TypeVar("Result")
 
@@ -137,7 +138,9 @@ def _file_system(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise Refused(f"{scheme(url)}:// needs a library that is missing ({error})", EXTRA) from None
     except ValueError as error:
-        raise Refused(str(error), "http, https, s3, gs and hf can be read") from None
+        raise Refused(str(error), READABLE) from None
+    except Exception as error:  # some ask their server at once
+        raise Refused(" ".join(str(error).split()) or type(error).__name__, READABLE) from None
 
 
 class _Command:

@@ -24,11 +24,11 @@ from calligram.progress import track
 def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, processes: int = 1) -> Manifest:
     """Write every split of a source under ``out`` and return the manifest.
 
-    The folder appears under its name only when it is whole; a data set made by us is replaced, anything
-    else that stands there is left alone and refused.
+    The folder appears under its name only when it is whole; a data set that was made so is replaced, anything else
+    that stands there is left alone and refused, shards from elsewhere above all.
     """
     if out.exists() and not _may_replace(out):
-        raise UserError(f"{out} exists and is not a calligram data set: choose another --out, or empty it")
+        raise UserError(f"{out} exists and is not a data set that `data make` wrote: choose another --out, or empty it")
     out = out.resolve()  # "." has no name that another could be made of
     out.parent.mkdir(parents=True, exist_ok=True)
     partial_folder = out.with_name(f".{out.name}.partial")
@@ -95,10 +95,10 @@ def _may_replace(out: Path) -> bool:
     if not out.is_dir() or not any(out.iterdir()):
         return out.is_dir()
     try:
-        Manifest.load(out)  # the name alone proves nothing: web pages have a manifest.json, too
+        # the name alone proves nothing: web pages have a manifest.json, too, and so have somebody else's indexed tars
+        return bool(Manifest.load(out).source)
     except UserError:
         return False
-    return True
 
 
 def _put_in_place(whole: Path, out: Path) -> None:

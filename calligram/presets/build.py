@@ -36,19 +36,25 @@ from calligram.train import distributed
 from calligram.train.loop import train
 
 log = logging.getLogger(__name__)
+# fields that may change while a run goes on: they decide how it is computed and kept, not what it becomes
+HARMLESS = {
+    *(f"data.{name}" for name in ("num_workers", "fetch_ahead", "max_bad", "max_bad_in_a_row")),
+    *(f"train.{name}" for name in ("log_every", "save_every", "keep_last", "keep_every", "max_skipped", "parallel")),
+}
 SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
 SHARDS_FOR_BPE = 64  # that they are taken from
 
 
-def start(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False) -> None:
-    """Train a run from its config, or go on with it."""
+def start(
+    config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False, allow_changes: bool = False
+) -> None:
+    """Train a run from its config, or go on with it; with ``allow_changes`` also where its mathematics have changed."""
     with distributed.started() as device:
         _check_parts(config)
         is_new = not (run / runs.CONFIG).is_file()
         if distributed.is_main():
-            _claim(config, run, resume)
+            _claim(config, run, resume, allow_changes)
         distributed.barrier()
-        torch.manual_seed(config.train.seed)
         try:
             task, batches = _BUILDERS[type(config)](config, run, device)
         except BaseException:
@@ -72,15 +78,19 @@ def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:
         )
 
 
-def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool) -> None:
+def _claim(config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool, allow_changes: bool) -> None:
     """Make the run's folder ours: a new one, or with ``resume`` one of the same config."""
     wanted = config.model_dump(mode="json")
     if (run / runs.CONFIG).is_file():
         if not resume:
             raise UserError(f"{run} is a run already: add --resume to go on with it, or choose another --out")
         changed = sorted(_differences(_filled_in(type(config), runs.read_config(run)), wanted))
-        if changed:
-            raise UserError(f"{run} was started with another {changed[0]}: resume it with the config it has")
+        refused = [change for change in changed if change.split()[0] not in HARMLESS]
+        if refused and not allow_changes:
+            raise UserError(
+                f"{run} was started with another {refused[0]}: resume it with the config it has, or give "
+                f"--allow-changes to go on with the new one"
+            )
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise UserError(f"{run} exists and is not a run: choose another --out")
     try:
@@ -108,8 +118,14 @@ def _differences(before: dict, now: dict, prefix: str = "") -> list[str]:
     return found
 
 
+def _seed_weights(config: TokenizerRun | ClipRun | DalleRun) -> None:
+    """Right before they are drawn: what is done before that differs where a run goes on that has no checkpoint yet."""
+    torch.manual_seed(config.train.seed)
+
+
 def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
     data = TrainingSet(config.data, config.model.image_size)
+    _seed_weights(config)
     return ReconstructionTask(FSQTokenizer(config.model)), _batches(config, data, None)
 
 
@@ -118,6 +134,7 @@ def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, 
     text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
     # what is resumed has weights of its own
     model_config = config.model.without_download() if runs.checkpoints(run) else config.model
+    _seed_weights(config)
     model = Clip(model_config, text.vocab_size, text.end_id)
     return ClipTask(model, distributed.gather), _batches(config, data, text)
 
@@ -144,6 +161,7 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module
     distributed.barrier()
     data = TrainingSet(config.data, size, tokens=[Tokens(shards, key) for shards in sources])
     text = _text_tokenizer(config.text_tokenizer, sources, config.model.text_length, run)
+    _seed_weights(config)
     model = build_dalle(config.model, text, image_tokenizer)
     return DalleTask(model, config.loss), _batches(config, data, text)
 

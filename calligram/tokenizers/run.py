@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import save_file
 
 from calligram import runs
 from calligram.errors import UserError
+from calligram.files import save_tensors
 from calligram.tokenizers.fsq import FSQConfig, FSQTokenizer
 
 TYPE = "tokenizer"
@@ -40,7 +40,7 @@ def save_tokenizer(model: FSQTokenizer, folder: Path) -> None:
     """A model folder: config and weights and nothing else."""
     runs.write_config(folder, {"type": TYPE, "model": model.config.model_dump(mode="json")})
     aside = folder / f".{runs.MODEL}.partial"
-    save_file({name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}, aside)
+    save_tensors({name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}, aside)
     aside.replace(folder / runs.MODEL)
 
 

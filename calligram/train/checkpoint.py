@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from calligram import runs
 from calligram.errors import UserError
+from calligram.files import save_tensors
 from calligram.train import distributed, sharding
 from calligram.train.state import OPTIMIZER, TrainingState
 
@@ -99,7 +100,7 @@ def write(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], numbers: 
     """Write a checkpoint, then delete those that need not be kept. Raises UserError where the disk does not take it."""
     with _written(run, step, keep) as aside:
         for file, named in tensors.items():
-            save_file(named, aside / file)
+            save_tensors(named, aside / file)
         _describe(aside, {"step": step, **numbers})
     return runs.step_folder(run, step)
 
@@ -114,7 +115,7 @@ def save_pieces(run: Path, step: int, state: TrainingState, keep: Keep) -> None:
         for file in sorted(tensors.keys() - {OPTIMIZER}):  # in the same order everywhere
             whole = {name: x.cpu() for name, x in ((n, sharding.full(x)) for n, x in tensors[file].items())}
             if distributed.is_main():
-                save_file(_copied(whole), aside / file)
+                save_tensors(_copied(whole), aside / file)
         numbers = state.numbers()
         if distributed.is_main():
             _describe(aside, {"step": step, **numbers})

@@ -262,14 +262,14 @@ def test_info(here, capsys):
         ("make shapes --num-samples 0", "--num-samples 0: should be greater than or equal to 1"),
         ("make shapes --processes 0", "--processes 0: should be greater than or equal to 1"),
         ("make shapes --out /proc/nowhere/x", "--out: cannot make the folder /proc/nowhere"),
-        ("make shapes --out photos", "photos exists and is not a calligram data set"),
+        ("make shapes --out photos", "photos exists and is not a data set that"),
         ("make folder", "missing: --root PATH"),
         ("make folder --root nowhere", "nowhere does not exist"),
-        ("verify nowhere", "no manifest.json in nowhere"),
+        ("verify nowhere", "nowhere does not exist: give the folder of a data set"),
         ("verify photos", "no manifest.json in photos"),
         ("index photos", "photos has no shards"),
         ("index nowhere", "nowhere is not a folder"),
-        ("info nowhere", "no manifest.json in nowhere"),
+        ("info nowhere", "nowhere does not exist: give the folder of a data set"),
     ],
 )
 def test_bad_input_is_one_line(photos, capsys, argv, line):
@@ -289,6 +289,19 @@ def test_index_of_a_shard_that_is_gone(here, capsys):
         capsys.readouterr().err
         == "calligram: error: shard shards/shapes/test/000000.tar is missing: fetch or make the data set again\n"
     )
+
+
+def test_show_leaves_out_what_cannot_be_shown(here, capsys):
+    main(MAKE)
+    train = Path("shards/shapes/train/000000.tar")
+    sample = read_index(train)[2]
+    data = bytearray(train.read_bytes())
+    data[sample.members["png"].offset + 30] ^= 1
+    train.write_bytes(data)
+    capsys.readouterr()
+    assert main(["data", "show", "shards/shapes", "-n", "400"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "samples.png\n" and f"sample {sample.key} does not have the checksum" in err
 
 
 def test_show_writes_a_sheet_of_samples(here, capsys):

@@ -85,7 +85,7 @@ def test_a_run_is_resumed_with_the_same_config_only(preset, capsys):
 
 def test_what_cannot_begin_leaves_no_run_behind(preset, capsys):
     assert main(["train", "toy", "--data.shards", "gone"]) == 2
-    assert error_of(capsys).startswith("no manifest.json in gone")
+    assert error_of(capsys).startswith("gone does not exist")
     assert not os.path.exists("runs/toy")
     assert main(["train", "toy"]) == 0
 
@@ -150,7 +150,7 @@ def test_tokenize_writes_tokens_once(tiny_runs, tmp_path, capsys):
     [
         (["shards", "--tokenizer", "gone"], "run folder gone does not exist"),
         (["shards", "--tokenizer", "clip"], "clip is a clip run, but a tokenizer run is needed here"),
-        (["gone", "--tokenizer", "tokenizer"], "no manifest.json in gone"),
+        (["gone", "--tokenizer", "tokenizer"], "gone does not exist"),
         (["shards", "--tokenizer", "tokenizer", "--split", "tset"], "split 'tset' is not in this data set"),
         (["shards"], "missing: --tokenizer RUN"),
     ],

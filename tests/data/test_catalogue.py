@@ -53,10 +53,13 @@ def test_indexes_that_were_lost_come_back_and_the_manifest_stays(folder, tmp_pat
 
 def test_a_shard_that_has_changed_is_not_taken_for_the_one_that_was(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
-    with (copy / "train" / "000001.tar").open("ab") as file:
-        file.write(bytes(512))
+    with (copy / "train" / "000001.tar").open("r+b") as file:
+        file.seek(700)  # inside a picture: the tar can be walked as before
+        file.write(b"spoilt")
+    before = index.side_car(copy / "train" / "000001.tar").read_bytes()
     with pytest.raises(UserError, match=r"000001\.tar has changed since manifest\.json was written: .* or delete"):
         catalogue(copy)
+    assert index.side_car(copy / "train" / "000001.tar").read_bytes() == before, "it still tells what was spoilt"
 
 
 def test_a_folder_without_tars_and_a_file_are_refused(tmp_path):
@@ -72,3 +75,8 @@ def test_class_names_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "classnames.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(UserError, match=r"classnames\.txt is not UTF-8 text"):
         catalogue(tmp_path)
+
+
+def test_an_index_may_be_read_by_others(folder):
+    path = index.side_car(folder / "train" / "000000.tar")
+    assert path.stat().st_mode == (folder / "train" / "000000.tar").stat().st_mode

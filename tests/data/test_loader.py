@@ -118,7 +118,7 @@ def test_data_without_negatives_is_refused_by_name(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "own.png")
     (tmp_path / "own.txt").write_text("a black square")
     write_shards(FolderSource(root=tmp_path, test_fraction=0), tmp_path / "shards")
-    with pytest.raises(UserError, match=r"has 0 negatives for 1 captions: .* without hard_negatives"):
+    with pytest.raises(UserError, match=r"has 0 negatives for 1 captions: .* train with --no-hard-negatives"):
         training_set(tmp_path / "shards", negatives=True)
 
 

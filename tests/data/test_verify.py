@@ -103,7 +103,9 @@ def test_a_shard_that_is_cut_off(copy):
     assert any(problem.key is None and problem.message.startswith("is cut off") for problem in found)
     # which samples are lost is told by the index
     broken = {problem.key for problem in found if problem.key is not None}
-    assert broken == {sample.key for sample in samples[6:]}
+    assert broken == {samples[6].key}
+    lost = f"is cut off, and so are the {len(samples) - 7} samples behind it"
+    assert [problem.message for problem in found if problem.key is not None] == [lost]
 
 
 def test_flipped_bytes_are_found_in_their_sample(copy):

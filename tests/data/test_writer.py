@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +10,7 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from calligram.data.catalogue import catalogue
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
 from calligram.data.sample import Sample
@@ -133,9 +135,20 @@ def test_the_current_folder_can_be_filled(source, tmp_path, monkeypatch):
 def test_a_strangers_folder_is_refused_and_kept(source, tmp_path, name):
     """A web page has a manifest.json, too."""
     (tmp_path / name).write_text(json.dumps({"name": "my web page", "icons": []}))
-    with pytest.raises(UserError, match="exists and is not a calligram data set: choose another --out"):
+    with pytest.raises(UserError, match="exists and is not a data set that `data make` wrote: choose another --out"):
         write_shards(source, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_indexed_shards_from_elsewhere_are_refused_and_kept(source, tmp_path):
+    """They have a manifest of ours, and are somebody's only copy."""
+    write_shards(source, tmp_path / "made")
+    shutil.copytree(tmp_path / "made/train", tmp_path / "theirs/train")
+    catalogue(tmp_path / "theirs")
+    with pytest.raises(UserError, match="exists and is not a data set that `data make` wrote"):
+        write_shards(source, tmp_path / "theirs")
+    assert len(list((tmp_path / "theirs").rglob("*.tar"))) == 1
+    write_shards(source, tmp_path / "made")
 
 
 def test_a_file_in_the_way_is_refused_and_an_empty_folder_is_taken(source, tmp_path):

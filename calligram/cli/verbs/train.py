@@ -29,7 +29,7 @@ def main(args: list[str]) -> None:
     flags = parse_flags(name, config, rest)
     run: Path = flags.out
     wanted = type(config)(**{field: getattr(flags, field) for field in type(config).model_fields})
-    start(wanted, run, flags.resume)
+    start(wanted, run, flags.resume, flags.allow_changes)
     # under torchrun every process comes here; the first one speaks
     if os.environ.get("RANK", "0") == "0":
         say(f"trained for {wanted.train.steps} steps; `calligram show {run}` tells more")
@@ -44,8 +44,9 @@ def parse_flags(name: str, config: AnyRun, args: list[str]) -> Any:
         __base__=type(config),
         out=(Path, Field(Path("runs", name), description="folder of the run")),
         resume=(Switch, Field(False, description="go on from the newest checkpoint in --out")),
+        allow_changes=(Switch, Field(False, description="with --resume, also where the flags change what is learnt")),
     )
-    defaults = flags.model_construct(**dict(config), out=Path("runs", name), resume=False)
+    defaults = flags.model_construct(**dict(config), out=Path("runs", name), resume=False, allow_changes=False)
     prog = f"{PROG} {name}"
     return parse(flags, args, prog=prog, description=inspect.cleandoc(type(config).__doc__ or ""), default=defaults)
 

@@ -8,6 +8,7 @@ import tyro
 from PIL import ImageOps
 from pydantic import BaseModel, Field
 
+from calligram.cli.console import say
 from calligram.cli.find import PICTURE_SUFFIXES, check_output
 from calligram.cli.flags import parse
 from calligram.data.bad import BadSample
@@ -44,8 +45,11 @@ def main(args: list[str]) -> None:
             record = shards[number]
             picture = record.image()
         except BadSample as error:
-            raise UserError(f"{error}, or choose other samples with --seed") from None
+            say(f"left out: {error}")
+            continue
         pictures.append(ImageOps.contain(picture, (SIDE, SIDE)))
         captions.append(record.captions[0])
+    if not pictures:
+        raise UserError(f"none of {flags.data} can be shown: `calligram data verify {flags.data}` tells why")
     contact_sheet(pictures, captions, columns=min(COLUMNS, len(pictures)), scale=1).save(flags.out)
     print(flags.out)
