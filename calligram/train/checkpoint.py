@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import threading
 import zlib
@@ -34,6 +35,9 @@ STATE = "state.json"
 PIECES = "pieces"  # a folder, where the model was trained in pieces
 DAMAGED = ".damaged"
 CHUNK = 2**24
+RUST = re.compile(
+    r"^Error while serializing: (I/O error: )?| \(os error \d+\)$"
+)  # what safetensors puts around a reason
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ def _written(run: Path, step: int, keep: Keep) -> Iterator[Path]:
         _flush(run)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
+        reason = (isinstance(error, OSError) and error.strerror) or RUST.sub("", " ".join(str(error).split()))
         raise UserError(
             f"{folder} cannot be written ({reason}): make room, or make the folder writable, and go on with "
             f"--resume; the checkpoints before it are as they were"

@@ -4,12 +4,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor
 
 from calligram import runs
+from calligram.errors import UserError
 from calligram.progress import FieldValue, Progress
 from calligram.train import distributed
 from calligram.train.config import TrainConfig
@@ -36,18 +38,30 @@ class Metrics:
         if self.main:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.run.mkdir(parents=True, exist_ok=True)
-            runs.trim_metrics(self.run, self.progress.start)
-            self.file = (self.run / runs.METRICS).open("a", encoding="utf-8")
-            self.board = SummaryWriter(str(self.run), purge_step=self.progress.start)
+            with self._writing():
+                self.run.mkdir(parents=True, exist_ok=True)
+                runs.trim_metrics(self.run, self.progress.start)
+                self.file = (self.run / runs.METRICS).open("a", encoding="utf-8")
+                self.board = SummaryWriter(str(self.run), purge_step=self.progress.start)
         self.progress.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.progress.__exit__(*error)
         if self.main:
-            self.file.close()
-            self.board.close()
+            for file in (self.file, self.board):
+                with suppress(OSError):  # a full disk has been told of by then
+                    file.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.run} cannot be written ({error.strerror}): make room, or make the folder writable, and go on "
+                f"with --resume; its checkpoints are as they were"
+            ) from None
 
     def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """The batches, and how long each was waited for."""
@@ -78,10 +92,11 @@ class Metrics:
         row |= {"lr": lr, "samples_per_s": self.steps * self.config.batch_size / seconds}
         row |= {"data_wait": self.waited / seconds, **self.facts()}
         if self.main:
-            self.file.write(json.dumps({"step": step, **row}) + "\n")
-            self.file.flush()
-            for name, value in row.items():
-                self.board.add_scalar(name, value, step)
+            with self._writing():
+                self.file.write(json.dumps({"step": step, **row}) + "\n")
+                self.file.flush()
+                for name, value in row.items():
+                    self.board.add_scalar(name, value, step)
         self.sums, self.count, self.steps = {}, 0, 0
         self.since, self.waited = time.monotonic(), 0.0
         shown: dict[str, FieldValue] = {name: row[name] for name in ("loss", "samples_per_s") if name in row}
