@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
+INTERRUPTED = "interrupted"  # there while a training that was told to go has not been resumed
+STARTS = "starts.jsonl"  # command, code and machine of each start
 MODEL = "model.safetensors"
 EMA = "ema.safetensors"  # a running average of the weights, where there is one
 LATEST = "latest"  # a link to the newest checkpoint

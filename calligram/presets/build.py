@@ -25,7 +25,7 @@ from calligram.data.permute import mix, permute
 from calligram.data.tokens import Tokens, write_tokens
 from calligram.data.training import TrainingSet, open_sources
 from calligram.data.transforms import AugmentConfig
-from calligram.errors import UserError
+from calligram.errors import Interrupted, UserError
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.fsq import FSQTokenizer
 from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
@@ -34,12 +34,15 @@ from calligram.tokenizers.text import TextTokenizer
 from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train import distributed
 from calligram.train.loop import train
+from calligram.train.precision import make_deterministic
+from calligram.train.provenance import record
 
 log = logging.getLogger(__name__)
 # fields that may change while a run goes on: they decide how it is computed and kept, not what it becomes
 HARMLESS = {
     *(f"data.{name}" for name in ("num_workers", "fetch_ahead", "max_bad", "max_bad_in_a_row")),
-    *(f"train.{name}" for name in ("log_every", "save_every", "keep_last", "keep_every", "max_skipped", "parallel")),
+    *(f"train.{name}" for name in ("log_every", "save_every", "keep_last", "keep_every", "max_skipped")),
+    *(f"train.{name}" for name in ("parallel", "recompute", "compile")),
 }
 SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
 SHARDS_FOR_BPE = 64  # that they are taken from
@@ -51,6 +54,8 @@ def start(
     """Train a run from its config, or go on with it; with ``allow_changes`` also where its mathematics have changed."""
     with distributed.started() as device:
         _check_parts(config)
+        if config.train.deterministic:
+            make_deterministic()
         is_new = not (run / runs.CONFIG).is_file()
         if distributed.is_main():
             _claim(config, run, resume, allow_changes)
@@ -61,7 +66,15 @@ def start(
             if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
                 shutil.rmtree(run, ignore_errors=True)
             raise
-        train(task, batches, config.train, run, device)
+        if distributed.is_main():
+            record(run, device)
+            (run / runs.INTERRUPTED).unlink(missing_ok=True)
+        try:
+            train(task, batches, config.train, run, device)
+        except Interrupted as stop:
+            if distributed.is_main():  # torchrun has a status of its own: this is how a script tells it from a failure
+                (run / runs.INTERRUPTED).write_text(f"{stop}\n", encoding="utf-8")
+            raise
 
 
 def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:

@@ -40,6 +40,12 @@ class TrainConfig(BaseModel):
     max_skipped: int = Field(
         default=10, ge=1, description="steps in a row with a gradient that is no number that end a training"
     )
+    freeze: tuple[str, ...] = Field(
+        default=(), description="parts of the model that stay as they are: visual, text.embed, *.norm.*, ..."
+    )
+    recompute: bool = Field(default=False, description="forget what blocks compute, for memory, and compute it again")
+    compile: bool = Field(default=False, description="torch.compile: minutes at the start, faster steps on a GPU")
+    deterministic: bool = Field(default=False, description="the same bits each time on a GPU, too; slower there")
     parallel: Literal["ddp", "fsdp"] = Field(
         default="ddp", description="how several processes hold the model: ddp: each all of it; fsdp: each a piece"
     )

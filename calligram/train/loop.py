@@ -12,11 +12,13 @@ from calligram.train import checkpoint, distributed
 from calligram.train.checkpoint import Keep, Writer
 from calligram.train.config import TrainConfig
 from calligram.train.ema import Ema
+from calligram.train.frozen import freeze, rest
 from calligram.train.guard import Guard
 from calligram.train.interrupt import Interrupt
 from calligram.train.metrics import Metrics
 from calligram.train.optimizer import build_optimizer
 from calligram.train.precision import autocast_for, scaler_for
+from calligram.train.recompute import recompute_blocks
 from calligram.train.schedule import learning_rate
 from calligram.train.sharding import clip_grad_norm
 from calligram.train.state import TrainingState
@@ -45,8 +47,13 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
     ``batches`` ends with the last step; its state is saved and restored with the weights. Raises Interrupted, once all
     is saved, where the process was sent SIGTERM or SIGUSR1.
     """
-    task.to(device).train()
-    model = task.get_submodule("model")
+    model = task.to(device).get_submodule("model")
+    freeze(model, config.freeze)
+    rest(task.train())
+    if config.recompute:
+        recompute_blocks(task)
+    if config.compile:
+        task.compile()
     parallel = distributed.wrap(task, config.parallel)
     optimizer = build_optimizer(model, config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None

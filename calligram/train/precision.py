@@ -2,11 +2,19 @@
 
 import contextlib
 import logging
+import os
 
 import torch
 
 log = logging.getLogger(__name__)
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def make_deterministic() -> None:
+    """The same bits from the same steps, also from libraries that have quicker ways; before anything runs on a GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def autocast_for(precision: str, device: torch.device) -> contextlib.AbstractContextManager:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-10  # fp64
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -150,3 +153,47 @@ def test_a_checkpoint_of_four_processes_goes_on_in_fewer(script, alone, tmp_path
     found = differences(tmp_path / "run", alone)
     print(first, processes, then, json.dumps(found))
     assert max(found.values()) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1100)
+def test_torchrun_hands_on_the_signal_and_all_processes_stop_at_one_step(drawings, tmp_path):
+    flags = f"train demo-clip --data.shards {drawings} --data.num-workers 0 --train.steps 4000 --train.batch-size 4"
+    flags += f" --train.save-every 4000 --train.log-every 1 --train.warmup-steps 1 --out {tmp_path}/run"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", "-m", "calligram"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [sys.executable, *launcher, *flags.split()], env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    while child.poll() is None and len(runs.read_metrics(tmp_path / "run")) < 3:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate(timeout=120)
+    step = runs.step_of(runs.checkpoints(tmp_path / "run")[-1])
+    assert f"interrupted after step {step} of 4000" in (tmp_path / "run" / runs.INTERRUPTED).read_text(), said
+    assert step == runs.read_metrics(tmp_path / "run")[-1]["step"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1100)
+def test_the_error_of_the_process_that_fails_ends_the_job_and_is_told_first(script, tmp_path):
+    """Not the broken connections of those that waited for it."""
+    failing = tmp_path / "failing.py"
+    body = script.read_text().replace(
+        "            self.step += 1\n",
+        "            self.step += 1\n            if self.step == 5 and distributed.rank() == 1:\n"
+        "                raise ValueError('the second one has enough')\n",
+    )
+    failing.write_text(body)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launcher, str(failing), str(tmp_path / "run"), "30"]
+    done = subprocess.run(command, env=environment, timeout=200, capture_output=True, text=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if "Error" in line and "ChildFailedError" not in line]
+    assert done.returncode and errors and "the second one has enough" in errors[0], done.stderr

@@ -68,7 +68,7 @@ def count_parameters(weights: Path) -> int:
 
 
 def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.iterdir())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
