@@ -27,6 +27,7 @@ from calligram.data.training import TrainingSet, open_sources
 from calligram.data.transforms import AugmentConfig
 from calligram.errors import Interrupted, UserError
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
+from calligram.presets.warm_start import take_text_tokenizer, warm_start
 from calligram.tokenizers.fsq import FSQTokenizer
 from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
 from calligram.tokenizers.task import ReconstructionTask
@@ -61,7 +62,12 @@ def start(
             _claim(config, run, resume, allow_changes)
         distributed.barrier()
         try:
+            if config.init is not None and distributed.is_main():
+                runs.read_config(config.init, config.type)
+                take_text_tokenizer(config.init, run)
             task, batches = _BUILDERS[type(config)](config, run, device)
+            if config.init is not None and not runs.checkpoints(run):
+                warm_start(task.get_submodule("model"), config.init, config.type)
         except BaseException:
             if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
                 shutil.rmtree(run, ignore_errors=True)

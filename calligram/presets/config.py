@@ -23,6 +23,7 @@ class _Run(BaseModel):
 
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    init: Path | None = Field(default=None, description="run whose weights, and words, to begin with: for fine-tuning")
 
 
 class TokenizerRun(_Run):

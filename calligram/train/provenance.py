@@ -16,7 +16,7 @@ import torch
 from calligram import runs
 from calligram.train import distributed
 
-PACKAGES = ("calligram", "torch", "torchvision", "numpy", "safetensors", "tokenizers", "timm", "xformers", "simplejpeg")
+PACKAGES = ("calligram", "torchvision", "numpy", "safetensors", "tokenizers", "timm", "xformers", "simplejpeg")
 
 
 def record(run: Path, device: torch.device) -> None:
@@ -26,7 +26,7 @@ def record(run: Path, device: torch.device) -> None:
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "from_step": runs.step_of(found[-1]) if (found := runs.checkpoints(run)) else 0,
         "git": git_commit(Path(__file__).parent),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **_versions(), "torch": torch.__version__},
         "processes": distributed.world_size(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),

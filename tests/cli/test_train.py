@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,6 +82,37 @@ def test_a_run_is_resumed_with_the_same_config_only(preset, capsys):
     shutil.rmtree("runs/toy/step_000003")
     assert main(["train", "toy", "--resume"]) == 0
     assert os.path.isdir("runs/toy/step_000003")
+
+
+def test_what_changes_nothing_that_is_learnt_may_change(preset, capsys):
+    assert main(["train", "toy"]) == 0
+    shutil.rmtree("runs/toy/step_000003")
+    assert main(["train", "toy", "--resume", "--data.num-workers", "1", "--train.keep-last", "1"]) == 0
+    assert runs.read_config(Path("runs/toy"))["data"]["num_workers"] == 1
+    assert [p.name for p in runs.checkpoints(Path("runs/toy"))] == ["step_000003"]
+
+
+def test_a_run_goes_on_longer_only_when_told_to(preset, capsys):
+    assert main(["train", "toy"]) == 0
+    capsys.readouterr()
+    assert main(["train", "toy", "--resume", "--train.steps", "5"]) == 2
+    assert "train.steps (3, now 5): resume it with the config it has, or give --allow-changes" in error_of(capsys)
+    assert main(["train", "toy", "--resume", "--train.steps", "5", "--allow-changes"]) == 0
+    assert runs.checkpoints(Path("runs/toy"))[-1].name == "step_000005"
+
+
+def test_runs_are_listed(preset, capsys):
+    assert main(["runs"]) == 2
+    assert error_of(capsys).startswith("runs is not a folder")
+    assert main(["train", "toy"]) == 0 and main(["train", "toy", "--out", "runs/more/b"]) == 0
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["run", "what", "steps", "loss", "last", "written"]
+    assert first.startswith("runs/more/b") and second.startswith("runs/toy") and "3 of 3" in first
+    assert main(["runs", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["run"] for row in found] == ["runs/more/b", "runs/toy"] and found[0]["saved_step"] == 3
 
 
 def test_what_cannot_begin_leaves_no_run_behind(preset, capsys):

@@ -1,0 +1,65 @@
+"""``--init``: a run that begins with the weights of another."""
+
+import logging
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from calligram import runs
+from calligram.errors import UserError
+from calligram.presets.build import start
+from tests.train.test_resume import clip_run, tokenizer_run
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    from calligram.data.sources.shapes import ShapesSource
+    from calligram.data.writer import write_shards
+
+    path = tmp_path_factory.mktemp("warm") / "shapes"
+    write_shards(ShapesSource(num_samples=40, num_test=0, num_holdout=0), path)
+    return path
+
+
+def tuned(config, init, **train):
+    fields = {"steps": 1, "lr": 1e-12, "weight_decay": 0, **train}
+    return config.model_copy(update={"init": init, "train": config.train.model_copy(update=fields)})
+
+
+def test_a_run_begins_where_another_ended(drawings, tmp_path):
+    """At a learning rate of next to nothing the weights are those of the other run."""
+    config = clip_run(drawings, tmp_path)
+    start(config, tmp_path / "first")
+    start(tuned(config, tmp_path / "first"), tmp_path / "second")
+    before, after = (load_file(runs.weights(tmp_path / name)) for name in ("first", "second"))
+    for name, p in before.items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(p, after[name], atol=1e-6, rtol=1e-6)
+    words = [(tmp_path / name / runs.TEXT_TOKENIZER).read_bytes() for name in ("first", "second")]
+    assert words[0] == words[1]
+
+
+def test_a_frozen_tower_is_that_of_the_other_run_to_the_bit(drawings, tmp_path):
+    config = clip_run(drawings, tmp_path)
+    start(config, tmp_path / "first")
+    start(tuned(config, tmp_path / "first", lr=0.1, steps=3, freeze=("visual",)), tmp_path / "lit")
+    before, after = (load_file(runs.weights(tmp_path / name)) for name in ("first", "lit"))
+    assert all(torch.equal(x, after[name]) for name, x in before.items() if name.startswith("visual."))
+    assert not torch.equal(before["text_projection.weight"], after["text_projection.weight"])
+
+
+def test_what_does_not_fit_is_told(drawings, tmp_path, caplog):
+    config = clip_run(drawings, tmp_path)
+    start(config, tmp_path / "first")
+    wider = config.model_copy(update={"model": config.model.model_copy(update={"embed_dim": 16})})
+    with caplog.at_level(logging.WARNING):
+        start(tuned(wider, tmp_path / "first"), tmp_path / "second")
+    assert "2 of another shape, such as text_projection.weight" in caplog.text
+
+
+def test_another_kind_of_run_is_refused_and_nothing_is_left_behind(drawings, tmp_path):
+    start(tokenizer_run(drawings, tmp_path), tmp_path / "tokenizer")
+    with pytest.raises(UserError, match="is a tokenizer run, but a clip run is needed here"):
+        start(tuned(clip_run(drawings, tmp_path), tmp_path / "tokenizer"), tmp_path / "second")
+    assert not (tmp_path / "second").exists()
