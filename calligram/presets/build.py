@@ -33,7 +33,8 @@ from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
 from calligram.tokenizers.task import ReconstructionTask
 from calligram.tokenizers.text import TextTokenizer
 from calligram.tokenizers.text_config import TextTokenizerConfig
-from calligram.train import distributed
+from calligram.train import distributed, trackers
+from calligram.train.frozen import freeze
 from calligram.train.loop import train
 from calligram.train.precision import make_deterministic
 from calligram.train.provenance import record
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 HARMLESS = {
     *(f"data.{name}" for name in ("num_workers", "fetch_ahead", "max_bad", "max_bad_in_a_row")),
     *(f"train.{name}" for name in ("log_every", "save_every", "keep_last", "keep_every", "max_skipped")),
-    *(f"train.{name}" for name in ("parallel", "recompute", "compile")),
+    *(f"train.{name}" for name in ("parallel", "recompute", "compile", "trackers")),
 }
 SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
 SHARDS_FOR_BPE = 64  # that they are taken from
@@ -55,9 +56,10 @@ def start(
     """Train a run from its config, or go on with it; with ``allow_changes`` also where its mathematics have changed."""
     with distributed.started() as device:
         _check_parts(config)
+        trackers.check(config.train.trackers)
         if config.train.deterministic:
             make_deterministic()
-        is_new = not (run / runs.CONFIG).is_file()
+        written = (run / runs.CONFIG).read_bytes() if (run / runs.CONFIG).is_file() else None
         if distributed.is_main():
             _claim(config, run, resume, allow_changes)
         distributed.barrier()
@@ -68,9 +70,10 @@ def start(
             task, batches = _BUILDERS[type(config)](config, run, device)
             if config.init is not None and not runs.checkpoints(run):
                 warm_start(task.get_submodule("model"), config.init, config.type)
+            freeze(task.get_submodule("model"), config.train.freeze)
         except BaseException:
-            if is_new and distributed.is_main():  # say, no such data: the same command should work once it is there
-                shutil.rmtree(run, ignore_errors=True)
+            if distributed.is_main():  # say, no such data: the same command should work once it is there
+                _leave_as_it_was(run, written)
             raise
         if distributed.is_main():
             record(run, device)
@@ -81,6 +84,13 @@ def start(
             if distributed.is_main():  # torchrun has a status of its own: this is how a script tells it from a failure
                 (run / runs.INTERRUPTED).write_text(f"{stop}\n", encoding="utf-8")
             raise
+
+
+def _leave_as_it_was(run: Path, config: bytes | None) -> None:
+    if config is None:
+        shutil.rmtree(run, ignore_errors=True)
+    else:
+        (run / runs.CONFIG).write_bytes(config)
 
 
 def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:

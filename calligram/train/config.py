@@ -54,6 +54,9 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(default=0, ge=0, description="of weights, data order and dropout")
     log_every: int = Field(default=20, ge=1, description="steps between rows of metrics.jsonl")
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        default=("tensorboard",), description="where metrics are shown besides metrics.jsonl"
+    )
     save_every: int = Field(default=500, ge=1, description="steps between checkpoints")
     keep_last: int = Field(default=2, ge=1, description="checkpoints kept; older ones are deleted")
     keep_every: int = Field(default=0, ge=0, description="steps between checkpoints that are never deleted; 0: none")

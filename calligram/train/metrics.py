@@ -15,12 +15,13 @@ from calligram.errors import UserError
 from calligram.progress import FieldValue, Progress
 from calligram.train import distributed
 from calligram.train.config import TrainConfig
+from calligram.train.trackers import open_trackers
 
 Batch = TypeVar("Batch")
 
 
 class Metrics:
-    """Averages over the steps since the last row; progress bar, ``metrics.jsonl``, TensorBoard.
+    """Averages over the steps since the last row; progress bar, ``metrics.jsonl``, trackers.
 
     Steps that were skipped are in no average. ``facts`` says what else belongs in a row; every process asks it at the
     same steps.
@@ -36,20 +37,18 @@ class Metrics:
 
     def __enter__(self) -> "Metrics":
         if self.main:
-            from torch.utils.tensorboard import SummaryWriter
-
             with self._writing():
                 self.run.mkdir(parents=True, exist_ok=True)
                 runs.trim_metrics(self.run, self.progress.start)
                 self.file = (self.run / runs.METRICS).open("a", encoding="utf-8")
-                self.board = SummaryWriter(str(self.run), purge_step=self.progress.start)
+                self.trackers = open_trackers(self.config.trackers, self.run, self.progress.start)
         self.progress.__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.progress.__exit__(*error)
         if self.main:
-            for file in (self.file, self.board):
+            for file in (self.file, *self.trackers):
                 with suppress(OSError):  # a full disk has been told of by then
                     file.close()
 
@@ -95,8 +94,8 @@ class Metrics:
             with self._writing():
                 self.file.write(json.dumps({"step": step, **row}) + "\n")
                 self.file.flush()
-                for name, value in row.items():
-                    self.board.add_scalar(name, value, step)
+                for tracker in self.trackers:
+                    tracker.log(step, row)
         self.sums, self.count, self.steps = {}, 0, 0
         self.since, self.waited = time.monotonic(), 0.0
         shown: dict[str, FieldValue] = {name: row[name] for name in ("loss", "samples_per_s") if name in row}

@@ -101,6 +101,21 @@ def test_a_run_goes_on_longer_only_when_told_to(preset, capsys):
     assert runs.checkpoints(Path("runs/toy"))[-1].name == "step_000005"
 
 
+def test_a_part_that_there_is_not_leaves_no_run_behind(preset, capsys):
+    assert main(["train", "toy", "--train.freeze", "visual"]) == 2
+    assert error_of(capsys).startswith("--train.freeze visual names no part of the model; there are: decoder, encoder")
+    assert not os.path.exists("runs/toy")
+
+
+def test_what_cannot_go_on_keeps_its_config(preset, capsys):
+    assert main(["train", "toy"]) == 0
+    before = Path("runs/toy/config.json").read_bytes()
+    capsys.readouterr()
+    assert main(["train", "toy", "--resume", "--allow-changes", "--data.shards", "gone"]) == 2
+    assert error_of(capsys).startswith("gone does not exist")
+    assert Path("runs/toy/config.json").read_bytes() == before
+
+
 def test_runs_are_listed(preset, capsys):
     assert main(["runs"]) == 2
     assert error_of(capsys).startswith("runs is not a folder")
