@@ -1,8 +1,6 @@
 """``python -m calligram``, which torchrun can start as well."""
 
-import sys
-
-from calligram.cli.main import main
+from calligram.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

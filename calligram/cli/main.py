@@ -11,6 +11,7 @@ import select
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 import calligram
 from calligram.cli.console import report, say
@@ -123,5 +124,14 @@ def _stdout_is_closed() -> bool:
     return True
 
 
+def entry() -> NoReturn:
+    """The program: :func:`main`, and its status for the shell."""
+    status = main()
+    if status == STATUS_AGAIN:  # whoever told us to go waits: taking torch down takes longer than saving did
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,14 @@ class DalleLossConfig(BaseModel):
 
 
 class DalleTask(nn.Module):
-    """Batch {"text", "image_tokens"} → weighted next-token cross-entropy of text and picture."""
+    """Batch {"text", "image_tokens"} → weighted next-token cross-entropy of text and picture.
 
-    def __init__(self, model: Dalle, config: DalleLossConfig):
+    ``mean`` averages a number over processes: a text token counts the same whichever of them has it.
+    """
+
+    def __init__(self, model: Dalle, config: DalleLossConfig, mean: Callable[[Tensor], Tensor] = lambda x: x):
         super().__init__()
+        self.mean = mean
         self.model = model
         self.config = config
 
@@ -49,4 +54,4 @@ class DalleTask(nn.Module):
         ignored_BT = self.model.padding(text_BT) | dropped_B[:, None]
         targets = text_BT.masked_fill(ignored_BT, -100)[:, 1:]
         total = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
-        return total / (targets != -100).sum().clamp(min=1)
+        return total / self.mean((targets != -100).sum().float()).clamp(min=1)

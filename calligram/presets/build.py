@@ -192,7 +192,7 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module
     text = _text_tokenizer(config.text_tokenizer, sources, config.model.text_length, run)
     _seed_weights(config)
     model = build_dalle(config.model, text, image_tokenizer)
-    return DalleTask(model, config.loss), _batches(config, data, text)
+    return DalleTask(model, config.loss, distributed.mean), _batches(config, data, text)
 
 
 _BUILDERS = {TokenizerRun: _tokenizer, ClipRun: _clip, DalleRun: _dalle}
