@@ -35,9 +35,8 @@ STATE = "state.json"
 PIECES = "pieces"  # a folder, where the model was trained in pieces
 DAMAGED = ".damaged"
 CHUNK = 2**24
-RUST = re.compile(
-    r"^Error while serializing: (I/O error: )?| \(os error \d+\)$"
-)  # what safetensors puts around a reason
+# what safetensors puts around a reason
+RUST = re.compile(r"^Error while serializing: (I/O error: )?| \(os error \d+\)$")
 
 
 @dataclass(frozen=True)

@@ -78,8 +78,9 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
             values: dict[str, Tensor] = {}
             for part, is_last in split(batch, config.accumulate):
                 part = {name: x.to(device, non_blocking=True) for name, x in part.items()}
-                with distributed.reducing(parallel, is_last), autocast:
-                    loss, found = parallel(part)
+                with distributed.reducing(parallel, is_last):
+                    with autocast:
+                        loss, found = parallel(part)
                     scaler.scale(loss / config.accumulate).backward()
                 for name, value in {"loss": loss.detach(), **found}.items():
                     values[name] = values.get(name, 0) + value / config.accumulate
