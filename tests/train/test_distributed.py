@@ -1,8 +1,6 @@
 """Two processes on one machine against one process with the whole batch."""
 
 import json
-import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import nn
 from calligram import runs
 from calligram.clip.task import ClipTask
 from calligram.train import distributed
+from tests.train.processes import ENVIRONMENT, command
 from tests.train.test_resume import clip_run, dalle_run, tokenizer_run
 
 ROOT = Path(__file__).parents[2]
@@ -145,14 +144,9 @@ def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, para
         run["loss"]["drop_caption"] = 0.0
     config = tmp_path / "config.json"
     config.write_text(json.dumps(run))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    for name, launcher in {"one": [], "two": torchrun}.items():
-        command = [sys.executable, *launcher, str(script), str(config), str(tmp_path / name)]
-        subprocess.run(command, env=environment, check=True, timeout=500, cwd=tmp_path)
+    for processes, name in ((1, "one"), (2, "two")):
+        arguments = [str(script), str(config), str(tmp_path / name)]
+        subprocess.run(command(arguments, processes), env=ENVIRONMENT, check=True, timeout=500, cwd=tmp_path)
     one, two = (runs.read_metrics(tmp_path / name) for name in ("one", "two"))
     assert [row["step"] for row in one] == [row["step"] for row in two] == [2, 3, 4, 6]  # 3: a checkpoint
     times, worst = {"step", "samples_per_s", "data_wait", "batch_usage", "psnr_db", "epoch"}, 0.0

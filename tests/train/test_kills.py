@@ -15,15 +15,14 @@ from safetensors.torch import load_file
 
 from calligram import runs
 from calligram.train.checkpoint import check
+from tests.train.processes import ENVIRONMENT, ROOT, command
 from tests.train.test_resume import clip_run, dalle_run, tokenizer_run
 
-ROOT = Path(__file__).parents[2]
 STEPS = 60
 SCRIPT = """
-import json, sys
+import sys
 from pathlib import Path
 import torch
-from calligram.cli.main import main
 from calligram.presets import build, config
 from pydantic import TypeAdapter
 
@@ -165,9 +164,8 @@ def test_two_hundred_kills_while_saving_leave_a_checkpoint_every_time(tmp_path):
 def test_a_training_that_is_told_to_go_saves_and_says_so(drawings, tmp_path, number):
     flags = f"train demo-clip --data.shards {drawings} --data.num-workers 0 --train.steps 4000 --train.batch-size 4"
     flags += f" --train.save-every 4000 --train.log-every 1 --train.warmup-steps 1 --out {tmp_path}/run"
-    command = [sys.executable, "-m", "calligram", *flags.split()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    words = command(["-m", "calligram", *flags.split()])
+    child = subprocess.Popen(words, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while child.poll() is None and len(runs.read_metrics(tmp_path / "run")) < 3:
         time.sleep(0.01)
     child.send_signal(number)

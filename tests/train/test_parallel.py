@@ -1,11 +1,8 @@
 """1, 2 and 4 real processes under torchrun, with DDP and in pieces: the same training."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,8 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from calligram import runs
+from tests.train.processes import ENVIRONMENT, command
 
-ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-10  # fp64
 SCRIPT = """
 import sys
@@ -97,13 +94,8 @@ def script(tmp_path_factory) -> Path:
 
 
 def train(script: Path, run: Path, processes: int, *options: str, steps: int = 30) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", f"--master-port={port}"]
-    command = [sys.executable, *(launcher if processes > 1 else []), str(script), str(run), str(steps), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, timeout=500, capture_output=True, text=True, check=False)
+    words = command([str(script), str(run), str(steps), *options], processes)
+    done = subprocess.run(words, env=ENVIRONMENT, timeout=500, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -160,14 +152,8 @@ def test_a_checkpoint_of_four_processes_goes_on_in_fewer(script, alone, tmp_path
 def test_torchrun_hands_on_the_signal_and_all_processes_stop_at_one_step(drawings, tmp_path):
     flags = f"train demo-clip --data.shards {drawings} --data.num-workers 0 --train.steps 4000 --train.batch-size 4"
     flags += f" --train.save-every 4000 --train.log-every 1 --train.warmup-steps 1 --out {tmp_path}/run"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}", "-m", "calligram"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, *launcher, *flags.split()], env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+    words = command(["-m", "calligram", *flags.split()], 2)
+    child = subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     while child.poll() is None and len(runs.read_metrics(tmp_path / "run")) < 3:
         time.sleep(0.02)
     child.send_signal(signal.SIGTERM)
@@ -188,12 +174,7 @@ def test_the_error_of_the_process_that_fails_ends_the_job_and_is_told_first(scri
         "                raise ValueError('the second one has enough')\n",
     )
     failing.write_text(body)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(failing), str(tmp_path / "run"), "30"]
-    done = subprocess.run(command, env=environment, timeout=200, capture_output=True, text=True, check=False)
+    words = command([str(failing), str(tmp_path / "run"), "30"], 2)
+    done = subprocess.run(words, env=ENVIRONMENT, timeout=200, capture_output=True, text=True, check=False)
     errors = [line for line in done.stderr.splitlines() if "Error" in line and "ChildFailedError" not in line]
     assert done.returncode and errors and "the second one has enough" in errors[0], done.stderr

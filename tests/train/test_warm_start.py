@@ -12,16 +12,6 @@ from calligram.presets.build import start
 from tests.train.test_resume import clip_run, tokenizer_run
 
 
-@pytest.fixture(scope="module")
-def drawings(tmp_path_factory):
-    from calligram.data.sources.shapes import ShapesSource
-    from calligram.data.writer import write_shards
-
-    path = tmp_path_factory.mktemp("warm") / "shapes"
-    write_shards(ShapesSource(num_samples=40, num_test=0, num_holdout=0), path)
-    return path
-
-
 def tuned(config, init, **train):
     fields = {"steps": 1, "lr": 1e-12, "weight_decay": 0, **train}
     return config.model_copy(update={"init": init, "train": config.train.model_copy(update=fields)})
