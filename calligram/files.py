@@ -17,7 +17,7 @@ def save_tensors(tensors: "Mapping[str, Tensor]", path: Path, metadata: dict[str
     from safetensors.torch import save_file
 
     save_file(dict(tensors), path, metadata)
-    make_readable(path)
+    _make_readable(path)
 
 
 def save_arrays(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -25,8 +25,8 @@ def save_arrays(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str] 
     from safetensors.numpy import save_file
 
     save_file(dict(arrays), path, metadata)
-    make_readable(path)
+    _make_readable(path)
 
 
-def make_readable(path: Path) -> None:
+def _make_readable(path: Path) -> None:
     path.chmod(0o666 & ~_UMASK)

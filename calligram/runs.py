@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from calligram.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
@@ -75,15 +75,21 @@ def write_config(run: Path, config: dict[str, Any]) -> None:
     aside.replace(run / CONFIG)
 
 
-def load_weights(model: "nn.Module", path: Path) -> None:
-    """Load a safetensors file into a model of the same shape, or say what does not fit."""
+def read_weights(path: Path) -> "dict[str, Tensor]":
+    """A safetensors file by name, or a UserError."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        model.load_state_dict(load_file(path))
+        return load_file(path)
     except SafetensorError as error:
         raise UserError(f"{path} is not a safetensors file: {error}") from None
+
+
+def load_weights(model: "nn.Module", path: Path) -> None:
+    """Load a safetensors file into a model of the same shape, or say what does not fit."""
+    try:
+        model.load_state_dict(read_weights(path))
     except RuntimeError as error:
         raise UserError(f"{path} does not fit the model of its config: {' '.join(str(error).split())}") from None
 

@@ -76,9 +76,12 @@ def _check_shard(path: Path | str, shard: Shard, num_classes: int) -> Found:
             yield from _compare(scanned, indexed)
     # where the tar cannot be walked any more, its index still tells where the samples were
     samples = scanned or indexed
-    cut = [key for key, sample in samples.items() if _end(sample) > len(data)]
+    cut = {key: sample for key, sample in samples.items() if _end(sample) > len(data)}
     if cut:
-        yield cut[0], "is cut off" + (f", and so are the {len(cut) - 1} samples behind it" if len(cut) > 1 else "")
+        yield (
+            next(iter(cut)),
+            "is cut off" + (f", and so are the {len(cut) - 1} samples behind it" if len(cut) > 1 else ""),
+        )
     for key, sample in samples.items():
         if key in cut:
             continue

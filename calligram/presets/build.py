@@ -69,7 +69,7 @@ def start(
                 take_text_tokenizer(config.init, run)
             task, batches = _BUILDERS[type(config)](config, run, device)
             if config.init is not None and not runs.checkpoints(run):
-                warm_start(task.get_submodule("model"), config.init, config.type)
+                warm_start(task.get_submodule("model"), config.init)
             freeze(task.get_submodule("model"), config.train.freeze)
         except BaseException:
             if distributed.is_main():  # say, no such data: the same command should work once it is there

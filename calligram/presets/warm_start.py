@@ -13,21 +13,12 @@ from calligram.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def warm_start(model: nn.Module, init: Path, kind: str) -> None:
-    """Load whatever fits from the newest weights of a run of the same kind; what does not is told.
+def warm_start(model: nn.Module, init: Path) -> None:
+    """Load whatever fits from the newest weights of a run; what does not is told.
 
     Raises UserError where nothing fits.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    runs.read_config(init, kind)
-    path = runs.weights(init)
-    try:
-        found = load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is not a safetensors file: {error}") from None
-    own = model.state_dict()
+    own, found = model.state_dict(), runs.read_weights(runs.weights(init))
     fitting = {name: x for name, x in found.items() if name in own and own[name].shape == x.shape}
     if not fitting:
         raise UserError(f"--init {init}: none of its weights fit this model; give it the same --model.* flags")

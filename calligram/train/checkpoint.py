@@ -162,11 +162,6 @@ def _describe(aside: Path, numbers: dict[str, Any]) -> None:
     (aside / STATE).write_text(json.dumps({**numbers, "files": facts}) + "\n", encoding="utf-8")
 
 
-def save(run: Path, step: int, state: TrainingState, keep: Keep) -> Path:
-    """Write a checkpoint at once."""
-    return write(run, step, {file: _copied(named) for file, named in state.tensors().items()}, state.numbers(), keep)
-
-
 def restore(run: Path, state: TrainingState) -> int:
     """Go on from the newest checkpoint that is well; the number of steps done, 0 where there is none.
 

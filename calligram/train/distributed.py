@@ -1,4 +1,4 @@
-"""Everything that touches ``torch.distributed``: each function does nothing when alone.
+"""Everything that touches ``torch.distributed``, but for models in pieces: each function does nothing when alone.
 
 ``torchrun --nproc-per-node 8 -m calligram train PRESET`` sets the environment that :func:`started` reads.
 """

@@ -1,6 +1,7 @@
 """The loop that trains every model here: next batch, loss, clip, step, then what is due."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,11 +80,8 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
             for part, is_last in split(batch, config.accumulate):
                 part = {name: x.to(device, non_blocking=True) for name, x in part.items()}
                 with distributed.reducing(parallel, is_last):
-                    with autocast:
-                        loss, found = parallel(part)
-                    scaler.scale(loss / config.accumulate).backward()
-                for name, value in {"loss": loss.detach(), **found}.items():
-                    values[name] = values.get(name, 0) + value / config.accumulate
+                    found = backward(parallel, part, autocast, scaler, 1 / config.accumulate)
+                values = {name: values.get(name, 0) + value for name, value in found.items()}
 
             scaler.unscale_(optimizer)
             norm = clip_grad_norm([*model.parameters()], config.grad_clip)
@@ -107,6 +105,16 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
                 distributed.barrier()
                 raise Interrupted(f"interrupted after step {done} of {config.steps}, which is saved in {run}")
     distributed.barrier()
+
+
+def backward(
+    task: nn.Module, part: Batch, autocast: AbstractContextManager, scaler: torch.amp.GradScaler, share: float
+) -> dict[str, Tensor]:
+    """Add a part's gradients, and return its loss and metrics, each times the ``share`` that it has in the batch."""
+    with autocast:
+        loss, found = task(part)
+    scaler.scale(loss * share).backward()
+    return {name: value * share for name, value in {"loss": loss.detach(), **found}.items()}
 
 
 def split(batch: Batch, parts: int) -> Iterator[tuple[Batch, bool]]:

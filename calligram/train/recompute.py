@@ -5,12 +5,12 @@ from functools import partial
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from calligram.train.sharding import BLOCKS
+from calligram.train.sharding import blocks_of
 
 
 def recompute_blocks(task: nn.Module) -> int:
     """Do so for every block of every Transformer in a task; how many there are. Names of parameters stay."""
-    blocks = [block for module in task.modules() for block in getattr(module, BLOCKS, ())]
+    blocks = blocks_of(task)
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
     return len(blocks)

@@ -21,11 +21,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 BLOCKS = "blocks"  # what our Transformers call their layers
 
 
+def blocks_of(task: nn.Module) -> list[nn.Module]:
+    """The layers of every Transformer in a task."""
+    return [block for module in task.modules() for block in getattr(module, BLOCKS, ())]
+
+
 def shard(task: nn.Module) -> nn.Module:
     """Cut the parameters of a task up: every block by itself, so that one at a time is whole, then all the rest."""
-    for module in task.modules():
-        for block in getattr(module, BLOCKS, ()):
-            fully_shard(block)
+    for block in blocks_of(task):
+        fully_shard(block)
     # a single number cannot be cut: it stays whole everywhere, and its gradient is averaged by hand
     single = {p for p in task.parameters() if p.ndim == 0}
     fully_shard(task, ignored_params=single)

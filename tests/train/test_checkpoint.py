@@ -20,7 +20,10 @@ def model_and_optimizer(seed=0, channels_last=False):
 
 
 def save(run, step, model, optimizer, last=2, every=0):
-    return checkpoint.save(run, step, TrainingState(model, optimizer), Keep(last, every))
+    writer = checkpoint.Writer(run, Keep(last, every))
+    writer.save(step, TrainingState(model, optimizer))
+    writer.wait()
+    return runs.step_folder(run, step)
 
 
 def restore(run, model, optimizer):

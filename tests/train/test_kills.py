@@ -115,13 +115,14 @@ torch.manual_seed(0)
 model = nn.Linear(300, 300)
 optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 state, run = TrainingState(model, optimizer), Path(sys.argv[1])
-step = checkpoint.restore(run, state)
+step, writer = checkpoint.restore(run, state), checkpoint.Writer(run, Keep(2))
 print(step, flush=True)
 while True:
     model(torch.randn(2, 300)).square().mean().backward()
     optimizer.step()
     step += 1
-    checkpoint.save(run, step, state, Keep(2))
+    writer.save(step, state)
+    writer.wait()
 """
 
 

@@ -106,7 +106,9 @@ def test_a_checkpoint_brings_its_momentum_back(tmp_path):
     model, config = Toy(), TrainConfig(optimizer="muon", lr=0.02)
     optimizer = build_optimizer(model, config)
     steps(model, optimizer, 5)
-    checkpoint.save(tmp_path, 5, TrainingState(model, optimizer), Keep(1))
+    writer = checkpoint.Writer(tmp_path, Keep(1))
+    writer.save(5, TrainingState(model, optimizer))
+    writer.wait()
     steps(model, optimizer, 5, seed=1)
 
     other = Toy()
