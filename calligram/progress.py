@@ -4,12 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, Self, TextIO, TypeVar
 
 FIRST_LINE_S = 2.0  # a shorter job stays silent where there is no terminal
 NEXT_LINE_S = 10.0
 REDRAW_S = 0.25
 
+_hidden: ContextVar[bool] = ContextVar("hidden", default=False)
 Item = TypeVar("Item")
 FieldValue = str | int | float
 
@@ -25,6 +28,16 @@ def track(items: Iterable[Item], description: str, total: int | None = None, **o
         for item in items:
             yield item
             progress.advance()
+
+
+@contextmanager
+def hidden() -> Iterator[None]:
+    """Within it no progress is shown: for a short job that runs in the middle of a long one, which has the bar."""
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 class Progress:
@@ -53,7 +66,7 @@ class Progress:
         self.fields: dict[str, FieldValue] = {}
         self.clock = clock
         self.started_at = clock()
-        self._view = _choose_view(stream or sys.stderr, enabled)
+        self._view = _choose_view(stream or sys.stderr, enabled and not _hidden.get())
 
     def __enter__(self) -> Self:
         self.started_at = self.clock()

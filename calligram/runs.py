@@ -22,6 +22,8 @@ MODEL = "model.safetensors"
 EMA = "ema.safetensors"  # a running average of the weights, where there is one
 LATEST = "latest"  # a link to the newest checkpoint
 TEXT_TOKENIZER = "text_tokenizer.json"
+LORA_SCALING = "lora_scaling"  # what a low-rank update is multiplied by; it lies with the weights
+SAMPLES = "samples"  # a folder of pictures, what a model did at some steps of its training
 IMAGE_TOKENIZER = "image_tokenizer"  # a folder with a config and weights of its own
 _STEP = re.compile(r"step_(\d{6,})$")
 
@@ -81,9 +83,20 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     try:
-        return load_file(path)
+        return with_lora_merged(load_file(path))
     except SafetensorError as error:
         raise UserError(f"{path} is not a safetensors file: {error}") from None
+
+
+def with_lora_merged(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    """The weights of a plain model from those of one that was trained with LoRA; others as they are."""
+    adapted = [name.removesuffix(f".{LORA_SCALING}") for name in tensors if name.endswith(f".{LORA_SCALING}")]
+    for layer in adapted:
+        scaling, down_RI, up_OR = (
+            tensors.pop(f"{layer}.{name}") for name in (LORA_SCALING, "lora_A.default.weight", "lora_B.default.weight")
+        )
+        tensors[f"{layer}.base_layer.weight"] += (scaling * (up_OR @ down_RI)).to(up_OR.dtype)
+    return {name.replace(".base_layer.", "."): x for name, x in tensors.items()} if adapted else tensors
 
 
 def load_weights(model: "nn.Module", path: Path) -> None:

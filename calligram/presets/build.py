@@ -16,7 +16,8 @@ from torch import nn
 from calligram import runs
 from calligram.clip.model import Clip
 from calligram.clip.task import ClipTask
-from calligram.dalle.draw import build_dalle
+from calligram.clip.zero_shot import ClipPipeline
+from calligram.dalle.draw import DallePipeline, build_dalle
 from calligram.dalle.task import DalleTask
 from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
@@ -26,8 +27,10 @@ from calligram.data.tokens import Tokens, write_tokens
 from calligram.data.training import TrainingSet, open_sources
 from calligram.data.transforms import AugmentConfig
 from calligram.errors import Interrupted, UserError
-from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
+from calligram.eval.task import Models
+from calligram.presets.config import ClipRun, DalleRun, TokenizerRun, WatchConfig
 from calligram.presets.warm_start import take_text_tokenizer, warm_start
+from calligram.presets.watch import build_watch
 from calligram.tokenizers.fsq import FSQTokenizer
 from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
 from calligram.tokenizers.task import ReconstructionTask
@@ -36,6 +39,7 @@ from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train import distributed, trackers
 from calligram.train.frozen import freeze
 from calligram.train.loop import train
+from calligram.train.lora import adapt
 from calligram.train.precision import make_deterministic
 from calligram.train.provenance import record
 
@@ -44,10 +48,13 @@ log = logging.getLogger(__name__)
 HARMLESS = {
     *(f"data.{name}" for name in ("num_workers", "fetch_ahead", "max_bad", "max_bad_in_a_row")),
     *(f"train.{name}" for name in ("log_every", "save_every", "keep_last", "keep_every", "max_skipped")),
+    *(f"watch.{name}" for name in WatchConfig.model_fields),
     *(f"train.{name}" for name in ("parallel", "recompute", "compile", "trackers")),
 }
 SAMPLES_FOR_BPE = 20_000  # whose captions a small vocabulary is trained on
 SHARDS_FOR_BPE = 64  # that they are taken from
+
+Parts = tuple[nn.Module, Batches, Models]  # task, what it reads, and the model as others use it
 
 
 def start(
@@ -67,10 +74,13 @@ def start(
             if config.init is not None and distributed.is_main():
                 runs.read_config(config.init, config.type)
                 take_text_tokenizer(config.init, run)
-            task, batches = _BUILDERS[type(config)](config, run, device)
+            task, batches, models = _BUILDERS[type(config)](config, run, device)
             if config.init is not None and not runs.checkpoints(run):
                 warm_start(task.get_submodule("model"), config.init)
             freeze(task.get_submodule("model"), config.train.freeze)
+            torch.manual_seed(config.train.seed)
+            adapt(task.get_submodule("model"), config.train.lora)
+            watch = build_watch(config.watch, models, config.data.shards)
         except BaseException:
             if distributed.is_main():  # say, no such data: the same command should work once it is there
                 _leave_as_it_was(run, written)
@@ -79,7 +89,7 @@ def start(
             record(run, device)
             (run / runs.INTERRUPTED).unlink(missing_ok=True)
         try:
-            train(task, batches, config.train, run, device)
+            train(task, batches, config.train, run, device, watch)
         except Interrupted as stop:
             if distributed.is_main():  # torchrun has a status of its own: this is how a script tells it from a failure
                 (run / runs.INTERRUPTED).write_text(f"{stop}\n", encoding="utf-8")
@@ -95,6 +105,11 @@ def _leave_as_it_was(run: Path, config: bytes | None) -> None:
 
 def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:
     train, share = config.train, config.train.batch_size // distributed.world_size()
+    if train.lora.rank and config.init is None:
+        raise UserError(
+            f"--train.lora.rank {train.lora.rank}: small changes of random weights learn nothing; name the run to "
+            f"begin with by --init"
+        )
     if train.accumulate > 1 and isinstance(config, ClipRun):
         raise UserError(
             f"--train.accumulate {train.accumulate}: CLIP's loss sets each picture against all texts of the batch, "
@@ -152,23 +167,25 @@ def _seed_weights(config: TokenizerRun | ClipRun | DalleRun) -> None:
     torch.manual_seed(config.train.seed)
 
 
-def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
+def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> Parts:
     data = TrainingSet(config.data, config.model.image_size)
     _seed_weights(config)
-    return ReconstructionTask(FSQTokenizer(config.model)), _batches(config, data, None)
+    model = FSQTokenizer(config.model)
+    return ReconstructionTask(model), _batches(config, data, None), Models(tokenizer=model)
 
 
-def _clip(config: ClipRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
+def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
     data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
     text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
     # what is resumed has weights of its own
     model_config = config.model.without_download() if runs.checkpoints(run) else config.model
     _seed_weights(config)
     model = Clip(model_config, text.vocab_size, text.end_id)
-    return ClipTask(model, distributed.gather), _batches(config, data, text)
+    models = Models(clip=ClipPipeline(model, text))
+    return ClipTask(model, distributed.gather), _batches(config, data, text), models
 
 
-def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module, Batches]:
+def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:
     if config.data.augment != AugmentConfig():
         raise UserError("data.augment is set, but a DALL-E reads tokens of the pictures as they are: leave it out")
     own = run / runs.IMAGE_TOKENIZER  # the run keeps the tokenizer that it began with, whatever becomes of the other
@@ -192,7 +209,8 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> tuple[nn.Module
     text = _text_tokenizer(config.text_tokenizer, sources, config.model.text_length, run)
     _seed_weights(config)
     model = build_dalle(config.model, text, image_tokenizer)
-    return DalleTask(model, config.loss, distributed.mean), _batches(config, data, text)
+    models = Models(dalle=DallePipeline(model, text, image_tokenizer, config.sampling))
+    return DalleTask(model, config.loss, distributed.mean), _batches(config, data, text), models
 
 
 _BUILDERS = {TokenizerRun: _tokenizer, ClipRun: _clip, DalleRun: _dalle}

@@ -12,10 +12,35 @@ from calligram.clip.model import ClipConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
 from calligram.dalle.task import DalleLossConfig
+from calligram.data.place import Place
 from calligram.data.training import DataConfig
 from calligram.tokenizers.fsq import FSQConfig
 from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train.config import TrainConfig
+
+
+class WatchConfig(BaseModel):
+    """What is looked at while a model is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: int = Field(default=0, ge=0, description="steps between looks: evaluation, sample pictures; 0: none")
+    tasks: tuple[str, ...] = Field(
+        default=(),
+        description="evaluation tasks; unless given, zero-shot and retrieval, reconstruction or likelihood, "
+        "where they fit the data",
+    )
+    shards: Place | None = Field(
+        default=None, description="data to look with; unless given, the data of the training (--data.shards)"
+    )
+    split: str = Field(default="test", description="split of it")
+    max_samples: int = Field(default=1000, ge=1, description="pictures that an evaluation task reads at most")
+    num_pictures: int = Field(
+        default=8, ge=0, description="pictures that are drawn, or rebuilt from their tokens, into the run's samples/"
+    )
+    prompts: tuple[str, ...] = Field(
+        default=(), description="what a DALL-E draws; unless given, captions of that split"
+    )
 
 
 class _Run(BaseModel):
@@ -23,6 +48,7 @@ class _Run(BaseModel):
 
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+    watch: WatchConfig = WatchConfig()
     init: Path | None = Field(default=None, description="run whose weights, and words, to begin with: for fine-tuning")
 
 

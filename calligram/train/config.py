@@ -7,6 +7,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
+class LoraConfig(BaseModel):
+    """Small matrices to train beside frozen ones (arXiv 2106.09685)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=0, ge=0, description="of the two small matrices beside each linear layer; 0: no LoRA")
+    alpha: int = Field(default=16, gt=0, description="times 1 / rank, by which their product is multiplied")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of what they read")
+    targets: tuple[str, ...] = Field(
+        default=(), description="linear layers that have them: *.qkv.*, text, ...; unless given, all that are trained"
+    )
+    also: tuple[str, ...] = Field(
+        default=(), description="parts that are trained themselves: logit_scale, *_projection.*, ..."
+    )
+
+
 class TrainConfig(BaseModel):
     """Steps, optimiser and schedule."""
 
@@ -43,6 +59,7 @@ class TrainConfig(BaseModel):
     freeze: tuple[str, ...] = Field(
         default=(), description="parts of the model that stay as they are: visual, text.embed, *.norm.*, ..."
     )
+    lora: LoraConfig = LoraConfig()
     recompute: bool = Field(default=False, description="forget what blocks compute, for memory, and compute it again")
     compile: bool = Field(default=False, description="torch.compile: minutes at the start, faster steps on a GPU")
     deterministic: bool = Field(default=False, description="the same bits each time on a GPU, too; slower there")
@@ -65,4 +82,10 @@ class TrainConfig(BaseModel):
     def _cooldown_has_steps(self) -> Self:
         if (self.schedule == "cooldown") != (self.cooldown_steps > 0):
             raise ValueError("schedule cooldown and cooldown_steps belong together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_has_adamw(self) -> Self:
+        if self.lora.rank and self.optimizer == "muon":
+            raise ValueError("lora has matrices of low rank, which muon would make orthogonal: optimizer adamw")
         return self

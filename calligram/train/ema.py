@@ -1,5 +1,8 @@
 """A running average of the weights, which often is the better model than the last step's."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +25,21 @@ class Ema:
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         now = [p.detach().float() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.averages.values()), now, weight)  # pyright: ignore[reportPrivateImportUsage]
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it the model has the averages for weights; after it its own, to the bit."""
+        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        try:
+            self._put(self.averages)
+            yield
+        finally:
+            self._put(own)
+
+    @torch.no_grad()
+    def _put(self, tensors: dict[str, Tensor]) -> None:
+        for name, p in self.parameters.items():
+            p.copy_(tensors[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         """The whole model, as its own ``state_dict`` names it, with averages where there are some."""

@@ -14,7 +14,15 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
     Raises UserError for a pattern that names none, and where none would be left to train.
     """
-    names = [name for name, _ in model.named_parameters()]
+    for name in matching(model, patterns, "--train.freeze"):
+        model.get_parameter(name).requires_grad_(False)
+    if patterns and not any(p.requires_grad for p in model.parameters()):
+        raise UserError(f"--train.freeze {' '.join(patterns)} leaves nothing to train: freeze less")
+
+
+def matching(model: nn.Module, patterns: Sequence[str], flag: str) -> list[str]:
+    """The parameters that any of the patterns names. Raises UserError for one that names none."""
+    names, chosen = [name for name, _ in model.named_parameters()], []
     for pattern in patterns:
         found = [name for name in names if _matches(name, pattern)]
         if not found:
@@ -25,11 +33,9 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
                 if near
                 else f"there are: {', '.join(sorted({n.split('.')[0] for n in names}))}"
             )
-            raise UserError(f"--train.freeze {pattern} names no part of the model; {remedy}")
-        for name in found:
-            model.get_parameter(name).requires_grad_(False)
-    if patterns and not any(p.requires_grad for p in model.parameters()):
-        raise UserError(f"--train.freeze {' '.join(patterns)} leaves nothing to train: freeze less")
+            raise UserError(f"{flag} {pattern} names no part of the model; {remedy}")
+        chosen += found
+    return chosen
 
 
 def rest(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from calligram.train import checkpoint, distributed
 from calligram.train.checkpoint import Keep, Writer
 from calligram.train.config import TrainConfig
 from calligram.train.ema import Ema
-from calligram.train.frozen import freeze, rest
+from calligram.train.frozen import rest
 from calligram.train.guard import Guard
 from calligram.train.interrupt import Interrupt
 from calligram.train.metrics import Metrics
@@ -23,6 +23,7 @@ from calligram.train.recompute import recompute_blocks
 from calligram.train.schedule import learning_rate
 from calligram.train.sharding import clip_grad_norm
 from calligram.train.state import TrainingState
+from calligram.train.watch import Findings, Watch
 
 Batch = dict[str, Tensor]
 
@@ -41,15 +42,16 @@ class Batches(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
-def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, device: torch.device) -> None:
+def train(
+    task: nn.Module, batches: Batches, config: TrainConfig, run: Path, device: torch.device, watch: Watch | None = None
+) -> None:
     """Train ``task.model`` up to ``config.steps``, going on from the newest checkpoint in ``run``.
 
     ``task(batch)`` returns (loss, metrics), tensors all; ``task.after_step()`` is called where there is one.
     ``batches`` ends with the last step; its state is saved and restored with the weights. Raises Interrupted, once all
-    is saved, where the process was sent SIGTERM or SIGUSR1.
+    is saved, where the process was sent SIGTERM or SIGUSR1. ``watch`` looks at the model now and then.
     """
     model = task.to(device).get_submodule("model")
-    freeze(model, config.freeze)
     rest(task.train())
     if config.recompute:
         recompute_blocks(task)
@@ -64,6 +66,7 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
     autocast = autocast_for(config.precision, device)
     after_step = getattr(task, "after_step", lambda: None)
     interrupt, writer = Interrupt(), Writer(run, Keep(config.keep_last, config.keep_every))
+    watch = watch or Watch()
 
     def facts() -> dict[str, float]:
         return batches.facts() | guard.facts()
@@ -97,7 +100,12 @@ def train(task: nn.Module, batches: Batches, config: TrainConfig, run: Path, dev
             done = step + 1
             stop = interrupt.is_due()
             save = stop or done % config.save_every == 0 or done == config.steps
-            metrics.update(done, {**values, "grad_norm": norm} if taken else None, lr, flush=save)
+            findings = Findings()
+            look = watch.is_due(done, config.steps) and not stop  # whoever told us to go does not wait for it
+            if look:
+                with metrics.paused():
+                    findings = watch.at(task, ema)
+            metrics.update(done, {**values, "grad_norm": norm} if taken else None, lr, findings, flush=save or look)
             if save:
                 writer.save(done, state)
             if stop and done < config.steps:

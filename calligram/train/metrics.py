@@ -16,6 +16,7 @@ from calligram.progress import FieldValue, Progress
 from calligram.train import distributed
 from calligram.train.config import TrainConfig
 from calligram.train.trackers import open_trackers
+from calligram.train.watch import Findings
 
 Batch = TypeVar("Batch")
 
@@ -74,7 +75,21 @@ class Metrics:
             self.waited += time.monotonic() - start
             yield batch
 
-    def update(self, done: int, values: dict[str, Tensor] | None, lr: float, flush: bool = False) -> None:
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within it is no training, and does not count for its speed."""
+        start = time.monotonic()
+        yield
+        self.since += time.monotonic() - start
+
+    def update(
+        self,
+        done: int,
+        values: dict[str, Tensor] | None,
+        lr: float,
+        findings: Findings | None = None,
+        flush: bool = False,
+    ) -> None:
         """After each step, the number of which is ``done``; without values where it was skipped."""
         self.steps += 1
         if values is not None:
@@ -82,21 +97,32 @@ class Metrics:
                 self.sums[name] = self.sums.get(name, 0) + value
             self.count += 1
         due = flush or done % self.config.log_every == 0
-        self.progress.advance(**(self._flush(done, lr) if due else {}))
+        self.progress.advance(**(self._flush(done, lr, findings or Findings()) if due else {}))
 
-    def _flush(self, step: int, lr: float) -> dict[str, FieldValue]:
+    def _flush(self, step: int, lr: float, findings: Findings) -> dict[str, FieldValue]:
         row = {name: float(distributed.mean(total / self.count)) for name, total in self.sums.items()}
         row = {name: value for name, value in row.items() if math.isfinite(value)}  # JSON has no others
         seconds = max(1e-9, time.monotonic() - self.since)
         row |= {"lr": lr, "samples_per_s": self.steps * self.config.batch_size / seconds}
-        row |= {"data_wait": self.waited / seconds, **self.facts()}
+        row |= {"data_wait": self.waited / seconds, **self.facts(), **findings.numbers}
         if self.main:
             with self._writing():
                 self.file.write(json.dumps({"step": step, **row}) + "\n")
                 self.file.flush()
+                self._show(findings, step)
                 for tracker in self.trackers:
-                    tracker.log(step, row)
+                    tracker.log(step, row, findings.pictures)
         self.sums, self.count, self.steps = {}, 0, 0
         self.since, self.waited = time.monotonic(), 0.0
         shown: dict[str, FieldValue] = {name: row[name] for name in ("loss", "samples_per_s") if name in row}
         return shown | {"data wait": f"{100 * row['data_wait']:.0f}%"}
+
+    def _show(self, findings: Findings, step: int) -> None:
+        for name, picture in findings.pictures.items():
+            path = self.run / runs.SAMPLES / f"{name}_{step:06d}.png"
+            path.parent.mkdir(exist_ok=True)
+            picture.save(path)
+        if findings.numbers:
+            told = {name.partition(".")[2]: value for name, value in findings.numbers.items()}  # the kind is known
+            found = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if "num_samples" not in name)
+            self.progress.note(f"step {step}: {found}")

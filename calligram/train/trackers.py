@@ -6,14 +6,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
+import numpy as np
+from PIL import Image
+
 from calligram import runs
 from calligram.errors import UserError
 
+Pictures = dict[str, Image.Image]
+
 
 class Tracker(Protocol):
-    """Shows rows of numbers by step."""
+    """Shows rows of numbers, and pictures by their names, by step."""
 
-    def log(self, step: int, row: dict[str, float]) -> None: ...
+    def log(self, step: int, row: dict[str, float], pictures: Pictures) -> None: ...
 
     def close(self) -> None: ...
 
@@ -26,9 +31,11 @@ class TensorBoard:
 
         self.writer = SummaryWriter(str(run), purge_step=first_step)
 
-    def log(self, step: int, row: dict[str, float]) -> None:
+    def log(self, step: int, row: dict[str, float], pictures: Pictures) -> None:
         for name, value in row.items():
             self.writer.add_scalar(name, value, step)
+        for name, picture in pictures.items():
+            self.writer.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:
         self.writer.close()
@@ -44,8 +51,8 @@ class Service:
         options = {"id": _identity(run), "dir": str(run)} if name == "wandb" else {}
         self.module.init(project="calligram", name=str(run), config=config, resume="allow", **options)
 
-    def log(self, step: int, row: dict[str, float]) -> None:
-        self.module.log(row, step=step)
+    def log(self, step: int, row: dict[str, float], pictures: Pictures) -> None:
+        self.module.log(row | {name: self.module.Image(picture) for name, picture in pictures.items()}, step=step)
 
     def close(self) -> None:
         self.module.finish()

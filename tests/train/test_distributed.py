@@ -135,6 +135,7 @@ def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, para
     run = json.loads(build_run(drawings, tmp_path).model_dump_json())
     run["train"] |= {"steps": 6, "batch_size": 8, "log_every": 2, "save_every": 3, "parallel": parallel}
     run["data"]["captions"] = "first"
+    run["watch"] |= {"every": 3, "split": "train", "max_samples": 20, "num_pictures": 2}
     for tower in (run["model"], run["model"].get("image"), run["model"].get("text")):
         if tower and "transformer" in tower:
             tower["transformer"]["dropout"] = 0.0

@@ -17,7 +17,7 @@ from calligram.errors import UserError
 
 RESULTS = "results.json"
 # what batch normalisation keeps beside its parameters
-NOT_TRAINED = (".running_mean", ".running_var", ".num_batches_tracked")
+NOT_TRAINED = (".lora_scaling", ".running_mean", ".running_var", ".num_batches_tracked")
 
 
 class Flags(BaseModel):

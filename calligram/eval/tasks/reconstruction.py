@@ -30,8 +30,9 @@ class Reconstruction(EvalTask):
         device = next(tokenizer.parameters()).device
         shards = Shards(data, config.split)
         count = min(len(shards), config.max_samples)
-        psnr = PeakSignalNoiseRatio(data_range=1.0).to(device)
-        ssim = StructuralSimilarityIndexMeasure(data_range=1.0).to(device)
+        # of several processes that train, one may be asked alone: nothing here waits for the others
+        psnr = PeakSignalNoiseRatio(data_range=1.0, sync_on_compute=False).to(device)
+        ssim = StructuralSimilarityIndexMeasure(data_range=1.0, sync_on_compute=False).to(device)
         uses_V = torch.zeros(tokenizer.vocab_size, dtype=torch.long, device=device)
         for start in track(range(0, count, BATCH), "reconstruct pictures"):
             numbers = range(start, min(count, start + BATCH))
