@@ -5,7 +5,6 @@ length and crc32 of its files, so that one that was damaged later is told from o
 the newest that is well. What is copied from the model is written by a thread while the next steps are computed.
 """
 
-import contextlib
 import json
 import logging
 import os
@@ -13,9 +12,10 @@ import re
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,16 @@ class Writer:
         self._error: BaseException | None = None
 
     def save(self, step: int, state: TrainingState) -> None:
-        """Called by every process. The main one copies the state and returns; the copy is written meanwhile.
+        """Called by every process. The main one, or all where the model is in pieces, copy what they have and return.
 
-        A model in pieces is written by all processes together, and at once.
+        The copy is written meanwhile.
         """
         self.wait()
         if state.is_sharded:
-            save_pieces(self.run, step, state, self.keep)
+            self._start(copy_pieces(self.run, step, state, self.keep))
         elif distributed.is_main():
             tensors = {file: _copied(named) for file, named in state.tensors().items()}
-            arguments = (step, tensors, state.numbers())
-            self._thread = threading.Thread(target=self._write, args=arguments, name="checkpoint")
-            self._thread.start()
+            self._start(partial(write, self.run, step, tensors, state.numbers(), self.keep))
 
     def wait(self) -> None:
         """Until all is on the disk."""
@@ -92,11 +90,15 @@ class Writer:
             raise
         self.wait()
 
-    def _write(self, *arguments: Any) -> None:
-        try:
-            write(self.run, *arguments, keep=self.keep)
-        except BaseException as error:
-            self._error = error
+    def _start(self, write: Callable[[], Any]) -> None:
+        def work() -> None:
+            try:
+                write()
+            except BaseException as error:
+                self._error = error
+
+        self._thread = threading.Thread(target=work, name="checkpoint")
+        self._thread.start()
 
 
 def write(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], numbers: dict[str, Any], keep: Keep) -> Path:
@@ -108,21 +110,33 @@ def write(run: Path, step: int, tensors: dict[str, dict[str, Tensor]], numbers: 
     return runs.step_folder(run, step)
 
 
-def save_pieces(run: Path, step: int, state: TrainingState, keep: Keep) -> None:
-    """Every process writes its pieces of all there is; the main one adds the weights as a whole, for other programs."""
-    tensors, aside = state.tensors(), _aside(run, step)
-    with _written(run, step, keep) if distributed.is_main() else contextlib.nullcontext():
-        distributed.barrier()
-        flat = {f"{file}/{name}": x for file, named in tensors.items() for name, x in named.items()}
-        sharding.save(flat, aside / PIECES)
-        for file in sorted(tensors.keys() - {OPTIMIZER}):  # in the same order everywhere
-            whole = {name: x.cpu() for name, x in ((n, sharding.full(x)) for n, x in tensors[file].items())}
-            if distributed.is_main():
-                save_tensors(_copied(whole), aside / file)
-        numbers = state.numbers()
+def copy_pieces(run: Path, step: int, state: TrainingState, keep: Keep) -> Callable[[], None]:
+    """Every process copies its pieces of all there is; what is returned writes them.
+
+    The main process adds the weights as a whole, for other programs.
+    """
+    tensors, aside, whole = state.tensors(), _aside(run, step), {}
+    with ExitStack() as stack:
         if distributed.is_main():
-            _describe(aside, {"step": step, **numbers})
-    distributed.barrier()
+            stack.enter_context(_written(run, step, keep))
+        distributed.barrier()  # the folder is there
+        for file in sorted(tensors.keys() - {OPTIMIZER}):  # in the same order everywhere
+            parts = ((name, sharding.full(x)) for name, x in tensors[file].items())
+            whole[file] = {name: _copied({name: x})[name] for name, x in parts if distributed.is_main()}
+        numbers = {"step": step, **state.numbers()}
+        flat = {f"{file}/{name}": x for file, named in tensors.items() for name, x in named.items()}
+        pieces = sharding.save(flat, aside / PIECES)
+        folder = stack.pop_all()
+
+    def finish() -> None:
+        with folder:
+            pieces()
+            if distributed.is_main():
+                for file, named in whole.items():
+                    save_tensors(named, aside / file)
+                _describe(aside, numbers)
+
+    return finish
 
 
 @contextmanager

@@ -5,10 +5,12 @@ metadata are a pickle. They are put together again on any number of processes.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -37,6 +39,7 @@ def shard(task: nn.Module) -> nn.Module:
     fully_shard(task, ignored_params=single)
     for p in single:
         p.register_post_accumulate_grad_hook(_average_gradient)
+    _Saving.group = dist.new_group(backend="gloo", timeout=timedelta(hours=12))
     return task
 
 
@@ -95,14 +98,30 @@ def clip_grad_norm(parameters: list[nn.Parameter], max_norm: float) -> Tensor:
     return norm
 
 
-def save(tensors: dict[str, Tensor], folder: Path) -> None:
-    """Every process writes its pieces. Raises OSError."""
-    try:
-        state_dict_saver.save(
-            cast(dict, tensors), storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        )
-    except CheckpointException as error:
-        raise OSError(" ".join(str(next(iter(error.failures.values()))[0]).split())) from None
+def save(tensors: dict[str, Tensor], folder: Path) -> Callable[[], None]:
+    """Every process copies its pieces, and writes them while others are at work.
+
+    What is returned waits for that, in the main process for the pieces of all, and raises OSError.
+    """
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    written = state_dict_saver.async_save(
+        cast(dict, tensors), storage_writer=writer, process_group=_Saving.group or dist.group.WORLD
+    )
+    assert isinstance(written, Future)
+
+    def wait() -> None:
+        try:
+            written.result()
+        except CheckpointException as error:
+            raise OSError(" ".join(str(next(iter(error.failures.values()))[0]).split())) from None
+
+    return wait
+
+
+class _Saving:
+    """The processes once more, for what they tell each other of a checkpoint while they train."""
+
+    group: Any = None
 
 
 def load(tensors: dict[str, Tensor], folder: Path) -> None:
