@@ -1,15 +1,15 @@
 """The loop that trains every model here: next batch, loss, clip, step, then what is due."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from calligram.errors import Interrupted
 from calligram.train import checkpoint, distributed
+from calligram.train.backward import Backward, Batch
 from calligram.train.checkpoint import Keep, Writer
 from calligram.train.config import TrainConfig
 from calligram.train.ema import Ema
@@ -18,14 +18,11 @@ from calligram.train.guard import Guard
 from calligram.train.interrupt import Interrupt
 from calligram.train.metrics import Metrics
 from calligram.train.optimizer import build_optimizer
-from calligram.train.precision import autocast_for, scaler_for
 from calligram.train.recompute import recompute_blocks
 from calligram.train.schedule import learning_rate
 from calligram.train.sharding import clip_grad_norm
 from calligram.train.state import TrainingState
 from calligram.train.watch import Findings, Watch
-
-Batch = dict[str, Tensor]
 
 
 class Batches(Protocol):
@@ -57,13 +54,13 @@ def train(
         recompute_blocks(task)
     if config.compile:
         task.compile()
-    parallel = distributed.wrap(task, config.parallel)
+    backward = Backward(task, config, device)
+    scaler = backward.scaler
     optimizer = build_optimizer(model, config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
-    guard, scaler = Guard(model, config.max_skipped), scaler_for(config.precision, device)
+    guard = Guard(model, config.max_skipped)
     state = TrainingState(model, optimizer, ema, batches, guard, scaler)
     first_step = checkpoint.restore(run, state)
-    autocast = autocast_for(config.precision, device)
     after_step = getattr(task, "after_step", lambda: None)
     interrupt, writer = Interrupt(), Writer(run, Keep(config.keep_last, config.keep_every))
     watch = watch or Watch()
@@ -79,13 +76,7 @@ def train(
                 group["lr"] = lr * group["lr_scale"]
 
             guard.remember()
-            values: dict[str, Tensor] = {}
-            for part, is_last in split(batch, config.accumulate):
-                part = {name: x.to(device, non_blocking=True) for name, x in part.items()}
-                with distributed.reducing(parallel, is_last):
-                    found = backward(parallel, part, autocast, scaler, 1 / config.accumulate)
-                values = {name: values.get(name, 0) + value for name, value in found.items()}
-
+            values = backward(batch)
             scaler.unscale_(optimizer)
             norm = clip_grad_norm([*model.parameters()], config.grad_clip)
             taken = guard.allows(norm, step + 1, config.lr)
@@ -104,7 +95,7 @@ def train(
             look = watch.is_due(done, config.steps) and not stop  # whoever told us to go does not wait for it
             if look:
                 with metrics.paused():
-                    findings = watch.at(task, ema)
+                    findings = watch.at(backward.parallel, ema)
             metrics.update(done, {**values, "grad_norm": norm} if taken else None, lr, findings, flush=save or look)
             if save:
                 writer.save(done, state)
@@ -113,20 +104,3 @@ def train(
                 distributed.barrier()
                 raise Interrupted(f"interrupted after step {done} of {config.steps}, which is saved in {run}")
     distributed.barrier()
-
-
-def backward(
-    task: nn.Module, part: Batch, autocast: AbstractContextManager, scaler: torch.amp.GradScaler, share: float
-) -> dict[str, Tensor]:
-    """Add a part's gradients, and return its loss and metrics, each times the ``share`` that it has in the batch."""
-    with autocast:
-        loss, found = task(part)
-    scaler.scale(loss * share).backward()
-    return {name: value * share for name, value in {"loss": loss.detach(), **found}.items()}
-
-
-def split(batch: Batch, parts: int) -> Iterator[tuple[Batch, bool]]:
-    """The parts of a batch that are computed one after the other; true with the last."""
-    chunks = {name: x.chunk(parts) for name, x in batch.items()}
-    for number in range(parts):
-        yield {name: x[number] for name, x in chunks.items()}, number == parts - 1
