@@ -63,16 +63,21 @@ class Clip(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), uint8 or 0 … 1 → unit vectors (B, E)."""
         normalised = (to_float(images) - self.mean) / self.std
-        return F.normalize(self.visual_projection(self.visual(normalised)).float(), dim=-1)
+        return _unit(self.visual_projection(self.visual(normalised)))
 
     def encode_text(self, text_BT: Tensor) -> Tensor:
         """Token ids (B, T) → unit vectors (B, E)."""
-        return F.normalize(self.text_projection(self.text(text_BT)).float(), dim=-1)
+        return _unit(self.text_projection(self.text(text_BT)))
 
     def scale(self) -> Tensor:
         """The factor on cosine similarities; the task keeps it between 1 and 100."""
         # no clamp here: at the bound it would cut off the gradient, and the temperature would stay there for good
         return self.logit_scale.exp()
+
+
+def _unit(x_BE: Tensor) -> Tensor:
+    """In fp32 at least: half a type's digits are not enough to tell near vectors apart."""
+    return F.normalize(x_BE.float() if x_BE.dtype.itemsize < 4 else x_BE, dim=-1)
 
 
 def _projection(width: int, embed_dim: int) -> nn.Linear:

@@ -29,17 +29,25 @@ class ClipTask(nn.Module):
         self.gather = gather
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.compare(self.embed(batch))
+
+    def embed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the loss compares; a part of a batch at a time is embedded as it would be in the whole."""
         ids, wrong_ids = batch["text"], batch.get("negative_text", batch["text"][:0])
         # a text that stands several times in the batch is read once
         distinct_ids, row = torch.cat([ids, wrong_ids]).unique(dim=0, return_inverse=True)
-        image = self.model.encode_image(batch["image"])
         text, wrong_text = self.model.encode_text(distinct_ids)[row].split([len(ids), len(wrong_ids)])
+        features = {"image": self.model.encode_image(batch["image"]), "text": text, "ids": ids}
+        return features | ({"wrong_text": wrong_text, "wrong_ids": wrong_ids} if len(wrong_ids) else {})
 
+    def compare(self, features: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a whole batch, and metrics."""
+        image, text, ids = features["image"], features["text"], features["ids"]
         all_image, all_text, all_ids = self.gather(image), self.gather(text), self.gather(ids)
         choice, choice_ids = all_text, all_ids  # what a picture's caption is searched in
-        if len(wrong_ids):
-            choice = torch.cat([all_text, self.gather(wrong_text)])
-            choice_ids = torch.cat([all_ids, self.gather(wrong_ids)])
+        if "wrong_text" in features:
+            choice = torch.cat([all_text, self.gather(features["wrong_text"])])
+            choice_ids = torch.cat([all_ids, self.gather(features["wrong_ids"])])
         right_BC, same_BG = _equal(ids, choice_ids), _equal(ids, all_ids)
         scale = self.model.scale()
         loss = (info_nce(image, choice, scale, right_BC) + info_nce(text, all_image, scale, same_BG)) / 2

@@ -110,11 +110,6 @@ def _check_parts(config: TokenizerRun | ClipRun | DalleRun) -> None:
             f"--train.lora.rank {train.lora.rank}: small changes of random weights learn nothing; name the run to "
             f"begin with by --init"
         )
-    if train.accumulate > 1 and isinstance(config, ClipRun):
-        raise UserError(
-            f"--train.accumulate {train.accumulate}: CLIP's loss sets each picture against all texts of the batch, "
-            f"which in parts would be another loss; leave it out, or train with more processes"
-        )
     if share % train.accumulate:
         raise UserError(
             f"--train.accumulate {train.accumulate} does not divide the {share} samples of a process: "

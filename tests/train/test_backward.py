@@ -1,0 +1,142 @@
+"""The gradient of a batch in parts is that of the whole, also where the loss couples its samples."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from calligram.clip.model import Clip, ClipConfig
+from calligram.clip.task import ClipTask
+from calligram.clip.towers import TextTowerConfig, ViTConfig
+from calligram.nn.transformer import TransformerConfig
+from calligram.train.backward import Backward
+from calligram.train.config import TrainConfig
+from calligram.train.frozen import freeze
+
+CPU = torch.device("cpu")
+DROPOUT = 0.3
+
+
+def clip_task(dropout: float = 0.0, stem: bool = False, dtype=torch.float64, width: int = 8, layers: int = 2):
+    torch.manual_seed(0)
+    size = TransformerConfig(width=width, num_layers=layers, num_heads=2, dropout=dropout)
+    image = ViTConfig(patch=4, stem=(4,) if stem else (), transformer=size)
+    text = TextTowerConfig(context_length=6, transformer=size)
+    model = Clip(ClipConfig(image_size=8, embed_dim=8, image=image, text=text), vocab_size=12, end_id=2)
+    return ClipTask(model.to(dtype)).train()
+
+
+def batch_of(size: int, negatives: bool = False, dtype=torch.float64):
+    """Captions of which some are the same, of several lengths."""
+    draw = torch.Generator().manual_seed(1)
+    images = torch.rand(size, 3, 8, 8, dtype=dtype, generator=draw)
+    texts = torch.randint(3, 12, (2, size, 6), generator=draw)
+    texts[..., 0], texts[..., -1] = 1, 2
+    texts[:, ::3, 3:] = torch.tensor([2, 0, 0])
+    texts[0, 1::5] = texts[0, 1]
+    return {"image": images, "text": texts[0]} | ({"negative_text": texts[1]} if negatives else {})
+
+
+def gradients(task: nn.Module, batch, parts: int, precision: str = "fp32"):
+    torch.manual_seed(7)
+    values = Backward(task, TrainConfig(accumulate=parts, precision=precision), CPU)(batch)
+    return values, {name: p.grad for name, p in task.named_parameters()}
+
+
+@pytest.mark.parametrize("negatives", [False, True])
+@pytest.mark.parametrize("parts", [2, 3, 12])
+def test_the_gradient_of_every_parameter_is_that_of_the_whole_batch(parts, negatives):
+    batch = batch_of(12, negatives)
+    whole_values, whole = gradients(clip_task(), batch, 1)
+    values, found = gradients(clip_task(), batch, parts)
+    assert values.keys() == whole_values.keys()
+    for name, value in whole_values.items():
+        torch.testing.assert_close(values[name], value, atol=1e-12, rtol=1e-12)
+    assert "model.logit_scale" in found and all(g is not None and g.abs().max() > 0 for g in found.values())
+    for name, gradient in whole.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-12, rtol=1e-10, msg=name)
+
+
+def test_dropout_is_the_same_both_times():
+    """Against features that are computed in the same parts, with the same noise, and kept."""
+    batch, task = batch_of(12), clip_task(DROPOUT)
+    torch.manual_seed(7)
+    parts = [task.embed({name: x[i : i + 4] for name, x in batch.items()}) for i in (0, 4, 8)]
+    loss, _ = task.compare({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    loss.backward()
+    values, found = gradients(clip_task(DROPOUT), batch, 3)
+    assert float(values["loss"]) == pytest.approx(float(loss.detach()), rel=1e-12)
+    for name, p in task.named_parameters():
+        torch.testing.assert_close(found[name], p.grad, atol=1e-12, rtol=1e-10)
+
+
+def test_a_batch_norm_counts_what_it_sees_once():
+    task = clip_task(stem=True)
+    counted = clip_task(stem=True)
+    for i in (0, 6):
+        counted.embed({name: x[i : i + 6] for name, x in batch_of(12).items()})
+    gradients(task, batch_of(12), 2)
+    for (name, ours), theirs in zip(task.named_buffers(), counted.buffers(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert any("running_mean" in name for name, _ in task.named_buffers())
+
+
+def test_a_frozen_tower_stays_without_gradient():
+    task, whole = clip_task(), clip_task()
+    for each in (task, whole):
+        freeze(each.model, ["visual", "visual_projection"])
+    _, found = gradients(task, batch_of(12), 3)
+    _, expected = gradients(whole, batch_of(12), 1)
+    assert all((found[name] is None) == name.startswith("model.visual") for name in found)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_in_the_precision_of_the_training(precision):
+    batch = batch_of(12, dtype=torch.float32)
+    _, whole = gradients(clip_task(dtype=torch.float32), batch, 1, precision)
+    _, found = gradients(clip_task(dtype=torch.float32), batch, 4, precision)
+    for name, gradient in whole.items():
+        difference = (found[name] - gradient).norm() / gradient.norm()
+        assert difference < (1e-5 if precision == "fp32" else 0.05), name
+
+
+MEMORY = """
+import sys
+import torch
+from tests.train.test_backward import batch_of, clip_task, gradients, peak_mb
+torch.set_num_threads(1)
+task, batch = clip_task(dtype=torch.float32, width=64, layers=4), batch_of(8192, dtype=torch.float32)
+first = {name: x[:64] for name, x in batch.items()}
+gradients(task, first, 1)
+before = peak_mb()
+gradients(task, batch, int(sys.argv[1]))
+print(before, peak_mb())
+"""
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had; what it had before it became this program does not count."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_large_batch_has_the_gradient_of_one_and_the_memory_of_its_parts():
+    """8,192 samples in parts of 64, the loss of all pairs and every gradient."""
+    for dtype, close in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        batch = batch_of(8192, dtype=dtype)
+        _, whole = gradients(clip_task(dtype=dtype), batch, 1)
+        _, found = gradients(clip_task(dtype=dtype), batch, 128)
+        worst = max(float((found[n] - g).norm() / g.norm()) for n, g in whole.items())
+        print(f"{dtype}: largest difference of a gradient {worst:.1e}")
+        assert worst < close
+    for parts in (1, 128):
+        command = [sys.executable, "-c", MEMORY, str(parts)]
+        print(parts, subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip(), "MB")
