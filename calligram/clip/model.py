@@ -29,6 +29,8 @@ class ClipConfig(BaseModel):
     text: TextTowerConfig = TextTowerConfig()
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="subtracted from pixels in 0 … 1")
     std: tuple[float, float, float] = Field(default=(0.25, 0.25, 0.25), description="by which pixels are divided")
+    init_scale: float = Field(default=1 / 0.07, ge=1, le=100, description="inverse temperature at the start")
+    init_bias: float | None = Field(default=None, description="bias at the start, which the sigmoid loss wants")
 
     @model_validator(mode="after")
     def _patches_fit_image(self) -> "ClipConfig":
@@ -56,7 +58,9 @@ class Clip(nn.Module):
         self.text = TextTower(config.text, vocab_size, end_id)
         self.visual_projection = _projection(self.visual.width, config.embed_dim)
         self.text_projection = _projection(self.text.width, config.embed_dim)
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(config.init_scale)))
+        # a parameter only where a loss uses it
+        self.logit_bias = None if config.init_bias is None else nn.Parameter(torch.tensor(config.init_bias))
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 

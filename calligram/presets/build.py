@@ -177,7 +177,7 @@ def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
     _seed_weights(config)
     model = Clip(model_config, text.vocab_size, text.end_id)
     models = Models(clip=ClipPipeline(model, text))
-    return ClipTask(model, distributed.gather), _batches(config, data, text), models
+    return ClipTask(model, config.loss, distributed.Ring()), _batches(config, data, text), models
 
 
 def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:

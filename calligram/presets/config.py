@@ -6,8 +6,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from calligram.clip.losses.config import LossConfig, SigmoidConfig, SoftmaxConfig
 from calligram.clip.model import ClipConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
@@ -65,10 +66,25 @@ class ClipRun(_Run):
     type: Literal["clip"] = "clip"
     model: ClipConfig = ClipConfig()
     text_tokenizer: TextTokenizerConfig = TextTokenizerConfig()
+    loss: LossConfig = SoftmaxConfig()
     hard_negatives: bool = Field(
         default=False,
         description="set each picture against a caption that is nearly true, too; the data must have negatives",
     )
+
+    @model_validator(mode="after")
+    def _bias_goes_with_the_sigmoid(self) -> "ClipRun":
+        if isinstance(self.loss, SigmoidConfig) and self.model.init_bias is None:
+            raise ValueError(
+                "the sigmoid loss learns a bias, and model.init_bias is not set: give --model.init-bias -10, "
+                "and --model.init-scale 10 as SigLIP does"
+            )
+        if isinstance(self.loss, SoftmaxConfig) and self.model.init_bias is not None:
+            raise ValueError(
+                f"model.init_bias {self.model.init_bias:g} is of no use to the softmax loss: leave it out, "
+                f"or give --loss.type sigmoid"
+            )
+        return self
 
 
 class DalleRun(_Run):

@@ -5,7 +5,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -80,26 +80,38 @@ def reducing(module: nn.Module, now: bool) -> contextlib.AbstractContextManager:
     return contextlib.nullcontext()
 
 
-def gather(x: Tensor) -> Tensor:
-    """Rows of all processes in the order of their ranks, with gradients."""
-    return _Gather.apply(x) if dist.is_initialized() else x
+class Ring:
+    """The processes in a circle, each of which hands tensors to the one after it."""
 
+    @property
+    def rank(self) -> int:
+        return rank()
 
-class _Gather(torch.autograd.Function):
-    """Backwards, the rows of a process collect the gradients of all processes' losses."""
+    @property
+    def size(self) -> int:
+        return world_size()
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        rows = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(rows, x)
-        return torch.cat(rows)
+    def pass_on(self, tensors: tuple[Tensor, ...]) -> Callable[[], tuple[Tensor, ...]]:
+        """Begin to send tensors to the next process; what is called waits for those of the process before.
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total.chunk(world_size())[rank()]
+        They have to have the same shapes and types everywhere, and to stay as they are until then.
+        """
+        if self.size == 1 or not tensors:
+            return lambda: tensors
+        sent = [x.contiguous() for x in tensors]
+        arriving = tuple(torch.empty_like(x) for x in sent)
+        after, before = (self.rank + 1) % self.size, (self.rank - 1) % self.size
+        transfers = [dist.P2POp(dist.isend, x, after) for x in sent]
+        transfers += [dist.P2POp(dist.irecv, x, before) for x in arriving]
+        works = dist.batch_isend_irecv(transfers)
+
+        def wait() -> tuple[Tensor, ...]:
+            for work in works:
+                work.wait()
+            sent.clear()  # which had to live until now
+            return arriving
+
+        return wait
 
 
 def agree(number: int) -> int:
