@@ -108,6 +108,7 @@ def test_each_step_seed_and_rank_has_noise_of_its_own(monkeypatch):
     assert len(set(draws)) == 4 and draws[0] == draws[-1]
 
 
+WAYS = ("ddp", "fsdp")
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -126,10 +127,18 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.timeout(1100)  # processes that import torch anew, perhaps beside a training
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("build_run", [tokenizer_run, clip_run, dalle_run])
-def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, parallel):
-    """Each task of ours, without what differs by design: dropout and dropped captions are each process's own."""
+@pytest.mark.parametrize(
+    ("build_run", "parallel", "parts"),
+    [
+        *((build_run, parallel, 1) for build_run in (tokenizer_run, clip_run, dalle_run) for parallel in WAYS),
+        *((clip_run, parallel, 2) for parallel in WAYS),
+    ],
+)
+def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, parallel, parts):
+    """Each task of ours, without what differs by design: dropout and dropped captions are each process's own.
+
+    A CLIP's batch also in two parts in each of two processes, against all of it at once in one.
+    """
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     run = json.loads(build_run(drawings, tmp_path).model_dump_json())
@@ -144,8 +153,9 @@ def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, para
     if run["type"] == "dalle":
         run["loss"]["drop_caption"] = 0.0
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(run))
     for processes, name in ((1, "one"), (2, "two")):
+        run["train"]["accumulate"] = parts if processes > 1 else 1
+        config.write_text(json.dumps(run))
         arguments = [str(script), str(config), str(tmp_path / name)]
         subprocess.run(command(arguments, processes), env=ENVIRONMENT, check=True, timeout=500, cwd=tmp_path)
     one, two = (runs.read_metrics(tmp_path / name) for name in ("one", "two"))
@@ -155,5 +165,5 @@ def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, para
         for name in ours.keys() - times:
             assert theirs[name] == pytest.approx(ours[name], rel=1e-5, abs=1e-6), name
             worst = max(worst, abs(theirs[name] - ours[name]) / max(1e-6, abs(ours[name])))
-    print(f"{run['type']} {parallel}: {worst:.1e}")
+    print(f"{run['type']} {parallel}, {parts} parts: {worst:.1e}")
     assert one[0]["loss"] != one[-1]["loss"]
