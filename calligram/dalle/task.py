@@ -27,7 +27,8 @@ class DalleLossConfig(BaseModel):
 class DalleTask(nn.Module):
     """Batch {"text", "image_tokens"} → weighted next-token cross-entropy of text and picture.
 
-    ``mean`` averages a number over processes: a text token counts the same whichever of them has it.
+    ``mean`` averages a number over processes: a text token counts the same whichever of them, and of the parts of
+    their batches, has it.
     """
 
     def __init__(self, model: Dalle, config: DalleLossConfig, mean: Callable[[Tensor], Tensor] = lambda x: x):
@@ -36,22 +37,32 @@ class DalleTask(nn.Module):
         self.model = model
         self.config = config
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        text_BT, image_BN = batch["text"], batch["image_tokens"]
+    def prepare(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What must be known of a whole batch for the loss of a part: dropped captions, text tokens a sample."""
+        text_BT = batch["text"]
         dropped_B = torch.zeros(len(text_BT), dtype=torch.bool, device=text_BT.device)
         if self.training and self.config.drop_caption:
             dropped_B = torch.rand(len(text_BT), device=text_BT.device) < self.config.drop_caption
+        counted_BT = ~self._ignored(text_BT, dropped_B)[:, 1:]
+        tokens_B = self.mean(counted_BT.sum() / len(text_BT)).expand(len(text_BT))
+        return {**batch, "dropped": dropped_B, "tokens_a_text": tokens_B}
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        batch = batch if "dropped" in batch else self.prepare(batch)
+        text_BT, image_BN, dropped_B = batch["text"], batch["image_tokens"], batch["dropped"]
         inputs_BT = torch.where(dropped_B[:, None], self.model.drop_text(text_BT), text_BT)
         text_logits, image_logits = self.model(inputs_BT, image_BN)
         image_loss = F.cross_entropy(image_logits.flatten(0, 1).float(), image_BN.flatten())
-        text_loss = self._text_loss(text_logits, text_BT, dropped_B)
+        text_loss = self._text_loss(text_logits, text_BT, dropped_B, batch["tokens_a_text"])
         loss = self.config.text_weight * text_loss + self.config.image_weight * image_loss
         bits = image_loss.detach() / math.log(2)
         return loss, {"text_loss": text_loss.detach(), "image_loss": image_loss.detach(), "bits_per_token": bits}
 
-    def _text_loss(self, logits_BTV: Tensor, text_BT: Tensor, dropped_B: Tensor) -> Tensor:
-        # pads and dropped captions are nothing that was said: they do not count
-        ignored_BT = self.model.padding(text_BT) | dropped_B[:, None]
-        targets = text_BT.masked_fill(ignored_BT, -100)[:, 1:]
+    def _text_loss(self, logits_BTV: Tensor, text_BT: Tensor, dropped_B: Tensor, tokens_B: Tensor) -> Tensor:
+        targets = text_BT.masked_fill(self._ignored(text_BT, dropped_B), -100)[:, 1:]
         total = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
-        return total / self.mean((targets != -100).sum().float()).clamp(min=1)
+        return total / tokens_B.sum().clamp(min=1)
+
+    def _ignored(self, text_BT: Tensor, dropped_B: Tensor) -> Tensor:
+        """Pads and dropped captions are nothing that was said: they do not count."""
+        return self.model.padding(text_BT) | dropped_B[:, None]

@@ -31,6 +31,12 @@ class Coupling(Protocol):
     def compare(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Found]: ...
 
 
+class Preparing(Protocol):
+    """A task that adds to a batch what has to be known of all of it for the loss of a part."""
+
+    def prepare(self, batch: Batch) -> Batch: ...
+
+
 class Backward:
     """Called with a batch it adds the gradient of the loss to the parameters', and returns the loss and its metrics."""
 
@@ -42,6 +48,8 @@ class Backward:
         self.parallel = distributed.wrap(_Stages(task), config.parallel)
 
     def __call__(self, batch: Batch) -> Found:
+        if hasattr(self.task, "prepare"):
+            batch = cast(Preparing, self.task).prepare({name: x.to(self.device) for name, x in batch.items()})
         return self._cached(batch) if self.caches else self._added_up(batch)
 
     def _added_up(self, batch: Batch) -> Found:

@@ -13,6 +13,8 @@ from torch import nn
 from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.task import ClipTask
 from calligram.clip.towers import TextTowerConfig, ViTConfig
+from calligram.dalle.model import Dalle, DalleConfig
+from calligram.dalle.task import DalleLossConfig, DalleTask
 from calligram.nn.transformer import TransformerConfig
 from calligram.train.backward import Backward
 from calligram.train.config import TrainConfig
@@ -105,6 +107,23 @@ def test_in_the_precision_of_the_training(precision):
     for name, gradient in whole.items():
         difference = (found[name] - gradient).norm() / gradient.norm()
         assert difference < (1e-5 if precision == "fp32" else 0.05), name
+
+
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_word_of_a_dalle_counts_the_same_in_every_part(parts):
+    """Captions of several lengths, some of them dropped."""
+    torch.manual_seed(0)
+    model = Dalle(DalleConfig(text_length=6, transformer=TransformerConfig(width=8, num_heads=2)), 12, 5, 2, 2).double()
+    batch = {"text": batch_of(12)["text"], "image_tokens": torch.randint(0, 5, (12, 4))}
+    found = []
+    for number in (1, parts):
+        model.zero_grad()
+        values, named = gradients(DalleTask(model, DalleLossConfig(drop_caption=0.4)).train(), batch, number)
+        found.append((values, {name: g.clone() for name, g in named.items()}))
+    (values, named), (values_in_parts, named_in_parts) = found
+    torch.testing.assert_close(values_in_parts, values, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(named_in_parts, named, atol=1e-6, rtol=1e-6)
+    assert values["text_loss"] > 0
 
 
 MEMORY = """
