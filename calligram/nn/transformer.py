@@ -1,6 +1,6 @@
 """The pre-norm Transformer (arXiv 1706.03762, 2002.04745) under the text, image and decoder models.
 
-# B batch, T tokens, D width, H heads, K head width
+# B batch, T tokens, D width, H heads, K head width; a packed batch is one row, B = 1
 """
 
 import math
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from calligram.nn.attention import attention
 from calligram.nn.cache import KVCache
+from calligram.nn.mask import Mask
 
 
 class TransformerConfig(BaseModel):
@@ -41,17 +42,17 @@ class SelfAttention(nn.Module):
 
     def __init__(self, config: TransformerConfig, causal: bool):
         super().__init__()
-        self.causal = causal
+        self.mask = Mask(causal)
         self.num_heads = config.num_heads
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0, mask: Mask | None = None) -> Tensor:
         qkv = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
         q_BTHK, k_BTHK, v_BTHK = qkv.unbind(2)
         if cache is not None:
             k_BTHK, v_BTHK = cache.append(layer, k_BTHK, v_BTHK)
-        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, causal=self.causal).flatten(2))
+        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, mask or self.mask).flatten(2))
 
 
 class Block(nn.Module):
@@ -67,8 +68,8 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(hidden, config.width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer))
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0, mask: Mask | None = None) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer, mask))
         return x_BTD + self.dropout(self.mlp_out(F.gelu(self.mlp_in(self.norm_2(x_BTD)))))
 
 
@@ -82,9 +83,10 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.apply(self._init)
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, mask: Mask | None = None) -> Tensor:
+        """``mask`` in place of the one that was chosen at the start, e.g. to tell where packed sequences end."""
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, cache, layer)
+            x_BTD = block(x_BTD, cache, layer, mask)
         if cache is not None:
             cache.advance(x_BTD.shape[1])
         return self.norm(x_BTD)

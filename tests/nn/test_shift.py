@@ -21,3 +21,10 @@ def test_texts_shorter_than_its_reach():
 def test_near_and_far_do_not_look_alike():
     near, far = TokenShift(64, 2).gain
     assert (near - far).abs().mean() > 0.02
+
+
+def test_texts_packed_into_one_row_stay_apart():
+    shift, x = TokenShift(4, 2), torch.randn(1, 7, 4)
+    packed = shift(x, torch.tensor([0, 0, 1, 2, 0, 1, 2]))
+    torch.testing.assert_close(packed, torch.cat([shift(part) for part in x.split([1, 3, 3], dim=1)], 1))
+    torch.testing.assert_close(shift(x[0], torch.tensor([0, 0, 1, 2, 0, 1, 2])), packed[0])

@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from calligram.nn.mask import Mask
 from calligram.nn.transformer import Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(width=32, num_layers=3, num_heads=4)
@@ -45,6 +46,23 @@ def test_new_caches_have_the_models_dtype():
     cache = model.new_cache(2, 9)
     assert cache.keys_LBNHK.dtype == cache.values_LBNHK.dtype == torch.bfloat16
     assert model(tokens().bfloat16(), cache).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("is_causal", [True, False])
+@torch.no_grad()
+def test_packed_sequences_are_what_each_is_alone(causal, is_causal):
+    x = tokens(length=9, batch=1)
+    packed = causal(x, mask=Mask(is_causal, seqlens=(2, 4, 3)))
+    alone = [causal(part, mask=Mask(is_causal)) for part in x.split([2, 4, 3], 1)]
+    torch.testing.assert_close(packed, torch.cat(alone, 1), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_cache_refuses_packed_sequences_unless_they_are_all_there_is(causal):
+    cache = causal.new_cache(batch=1, capacity=9)
+    causal(tokens(4, 1), cache)
+    with pytest.raises(ValueError, match="2 sequences of 5 tokens are packed"):
+        causal(tokens(5, 1), cache, Mask(True, seqlens=(2, 3)))
 
 
 def test_the_stream_keeps_its_size_with_depth():

@@ -1,0 +1,97 @@
+"""Sequences of several lengths, one behind the other in one row: only attention has to know where one ends.
+
+# B sequences, T longest of them, N tokens of all together, H heads, K head width
+"""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from calligram.nn.mask import Mask
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Where the tokens of a padded batch lie once its padding is gone; shorter sequences come first.
+
+    ``mask`` keeps them apart; ``row_N`` and ``position_N`` say where a token was, ``last_B`` where the last token of a
+    row is.
+    """
+
+    mask: Mask
+    row_N: Tensor
+    position_N: Tensor
+    last_B: Tensor
+
+    @classmethod
+    @torch.compiler.disable
+    def of(cls, length_B: Tensor, causal: bool) -> "Packing":
+        """For rows of these lengths, 1 or more. In this order equal lengths are neighbours, see ``sdpa_by_length``."""
+        sorted_B, row_B = length_B.sort(stable=True)
+        start_B = sorted_B.cumsum(0) - sorted_B
+        seqlens = tuple(sorted_B.tolist())
+        num_tokens = sum(seqlens)
+        row_N = row_B.repeat_interleave(sorted_B, output_size=num_tokens)
+        start_N = start_B.repeat_interleave(sorted_B, output_size=num_tokens)
+        last_B = torch.empty_like(row_B).index_copy(0, row_B, start_B + sorted_B - 1)
+        position_N = torch.arange(num_tokens, device=length_B.device) - start_N
+        return cls(Mask(causal, seqlens), row_N, position_N, last_B)
+
+    @torch.compiler.disable
+    def pays(self, width: int) -> bool:
+        """Whether a Transformer of this width is faster on the packed row than on rows padded to the longest.
+
+        On a GPU wherever there is padding. On a CPU packed attention has one call for each length, and what a token
+        costs grows with width²; measured there (benchmarks/packing.py), of all cases in between the two bounds:
+        8 texts of 10 tokens at width 128, 0.07 M of saved tokens · width² a length, take 1.2 times as long packed;
+        32 of them, 0.26 M, take 0.9 times as long; 256 texts of 20 tokens at width 512 take a third.
+        """
+        seqlens = self.mask.seqlens or ()
+        saved = len(seqlens) * max(seqlens, default=0) - sum(seqlens)
+        if self.row_N.device.type != "cpu":
+            return saved > 0
+        return saved * width**2 > 150_000 * len(set(seqlens))
+
+
+# dynamo would compile anew for each set of lengths; around this call it goes on with N as the one size that varies
+@torch.compiler.disable
+def packed_sdpa(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
+    """PyTorch's attention within each sequence: one call a length on a CPU, where calls are cheap, else one in all."""
+    assert mask.seqlens is not None
+    if q_1NHK.device.type == "cpu":
+        return sdpa_by_length(q_1NHK, k_1NGK, v_1NGK, mask.causal, mask.seqlens)
+    return sdpa_padded(q_1NHK, k_1NGK, v_1NGK, mask.causal, mask.seqlens)
+
+
+def sdpa_by_length(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, causal: bool, seqlens: tuple[int, ...]) -> Tensor:
+    """Neighbours of equal length are a batch as they lie there: nothing is copied, no padding, no mask."""
+    batches = [(len(list(run)), length) for length, run in groupby(seqlens)]
+    sizes = [number * length for number, length in batches]
+    parts = []
+    for shape, *qkv in zip(batches, *(x[0].split(sizes) for x in (q_1NHK, k_1NGK, v_1NGK)), strict=True):
+        q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in qkv)
+        parts.append(_sdpa(q, k, v, is_causal=causal and shape[1] > 1).transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts)[None]
+
+
+def sdpa_padded(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, causal: bool, seqlens: tuple[int, ...]) -> Tensor:
+    """A row for each sequence, padded to the longest; a causal query never comes to see the padding behind it."""
+    length_B = torch.tensor(seqlens).to(q_1NHK.device)
+    real_BT = torch.arange(max(seqlens), device=q_1NHK.device) < length_B[:, None]
+    (index_N,) = real_BT.flatten().nonzero(as_tuple=True)
+
+    def pad(x_1NHK: Tensor) -> Tensor:
+        rows = x_1NHK.new_zeros(real_BT.numel(), *x_1NHK.shape[2:]).index_copy(0, index_N, x_1NHK[0])
+        return rows.unflatten(0, real_BT.shape).transpose(1, 2)
+
+    sees = None if causal else real_BT[:, None, None]
+    out_BHTK = _sdpa(pad(q_1NHK), pad(k_1NGK), pad(v_1NGK), attn_mask=sees, is_causal=causal)
+    return out_BHTK.transpose(1, 2).flatten(0, 1)[index_N][None]
+
+
+def _sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, **mask) -> Tensor:
+    grouped = q_BHTK.shape[1] != k_BGTK.shape[1]
+    return F.scaled_dot_product_attention(q_BHTK, k_BGTK, v_BGTK, enable_gqa=grouped, **mask)
