@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from calligram.errors import UserError
 from calligram.nn.image import ConvStem
+from calligram.nn.packed import Packing
 from calligram.nn.shift import TokenShift
+from calligram.nn.timm_attention import use_our_attention
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 from calligram.tokenizers.text import trim_to_longest
 
@@ -91,6 +93,7 @@ class TimmTower(nn.Module):
         known = timm.get_pretrained_cfg(config.name)
         size: dict[str, Any] = {"img_size": image_size} if known and known.fixed_input_size else {}
         model: Any = timm.create_model(config.name, pretrained=config.pretrained, num_classes=0, **size)
+        use_our_attention(model)
         self.model: nn.Module = model
         # a few models have one more layer between their features and what they return
         self.width: int = getattr(model, "head_hidden_size", model.num_features)
@@ -113,9 +116,23 @@ class TextTower(nn.Module):
         self.transformer = Transformer(config.transformer, causal=True)
 
     def forward(self, text_BT: Tensor) -> Tensor:
-        # The mask is causal and only the end token is read: what lies behind the longest text cannot matter.
-        text_BT = trim_to_longest(text_BT, self.end_id)
+        # The mask is causal and only the end token is read: what lies behind it cannot matter.
         end_B = (text_BT == self.end_id).int().argmax(1)
+        packing = Packing.of(end_B + 1, causal=True)
+        if packing.pays(self.width):
+            return self._packed(text_BT, packing)
+        return self._trimmed(trim_to_longest(text_BT, self.end_id), end_B)
+
+    def _packed(self, text_BT: Tensor, packing: Packing) -> Tensor:
+        """All texts in one row, which ends where their words do."""
+        x_ND = self.embed(text_BT[packing.row_N, packing.position_N])
+        if isinstance(self.shift, TokenShift):
+            x_ND = self.shift(x_ND, packing.position_N)
+        x_ND = x_ND + self.positions[packing.position_N]
+        return self.transformer(x_ND[None], mask=packing.mask)[0, packing.last_B]
+
+    def _trimmed(self, text_BT: Tensor, end_B: Tensor) -> Tensor:
+        """A row a text, all as long as the longest."""
         x_BTD = self.transformer(self.shift(self.embed(text_BT)) + self.positions[: text_BT.shape[1]])
         return x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), end_B]
 

@@ -13,6 +13,8 @@ from calligram.clip.towers import (
     build_image_tower,
 )
 from calligram.errors import UserError
+from calligram.nn.packed import Packing
+from calligram.nn.timm_attention import OurAttention
 from calligram.nn.transformer import TransformerConfig
 
 SMALL = TransformerConfig(width=32, num_layers=2, num_heads=2)
@@ -45,12 +47,40 @@ def test_padding_does_not_change_a_texts_vector(token_shift):
     torch.testing.assert_close(alone, at_full_length, atol=1e-6, rtol=0)
 
 
-@torch.no_grad()
-def test_trimming_is_exact_against_running_over_every_pad(monkeypatch):
-    tower = text_tower()
-    trimmed = tower(padded(TEXTS, 12))
+@pytest.fixture(params=[True, False], ids=["packed", "trimmed"])
+def packed(request, monkeypatch) -> bool:
+    monkeypatch.setattr(Packing, "pays", lambda self, width: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("token_shift", [0, 2])
+def test_a_text_costs_no_more_than_its_words_and_is_the_same(monkeypatch, packed, token_shift):
+    """Against a run over every pad: the vectors to 1e-6, and each gradient."""
+    tower = text_tower(token_shift=token_shift)
+    torch.manual_seed(1)
+    texts = [torch.randint(3, 20, (n,)).tolist() for n in (10, 1, 4, 4, 0, 7, 10, 2)]
+    ids, num_tokens = padded(texts, 12), []
+    tower.transformer.register_forward_pre_hook(lambda _, args: num_tokens.append(args[0][..., 0].numel()))
+    ours = tower(ids)
+    assert num_tokens == [sum(len(text) + 2 for text in texts) if packed else ids.numel()]
+    monkeypatch.setattr(Packing, "pays", lambda self, width: False)
     monkeypatch.setattr("calligram.clip.towers.trim_to_longest", lambda ids, end_id: ids)
-    torch.testing.assert_close(tower(padded(TEXTS, 12)), trimmed, atol=1e-6, rtol=0)
+    expected = tower(ids)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
+    parameters = list(tower.parameters())
+    gradients = [torch.autograd.grad(vectors.sin().sum(), parameters) for vectors in (ours, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_text_without_an_end_is_read_at_its_start_however_it_is_computed(packed):
+    ids = padded(TEXTS, 7)
+    ids[1] = torch.tensor([START, 5, 6, 7, 8, 9, 10])
+    without, alone = text_tower()(ids)[1], text_tower()(torch.tensor([[START, END]]))[0]
+    assert not torch.allclose(without, alone)
+    other = ids.clone()
+    other[1, 1:] = 4
+    torch.testing.assert_close(text_tower()(other)[1], without, atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
@@ -77,6 +107,11 @@ def test_a_timm_tower_returns_as_many_numbers_as_it_says(name):
     assert isinstance(tower, TimmTower)
     with torch.no_grad():
         assert tower(torch.rand(2, 3, 32, 32)).shape == (2, tower.width)
+
+
+def test_a_timm_tower_computes_attention_our_way():
+    tower = TimmTower(TimmConfig(name="vit_tiny_patch16_224"), 32)
+    assert sum(isinstance(module, OurAttention) for module in tower.modules()) == 12
 
 
 def test_wrong_configs_are_refused_with_the_reason():
