@@ -21,16 +21,16 @@ def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask = FULL)
     """
     mask.check(q_BMHK.shape[0], q_BMHK.shape[1], k_BNGK.shape[1])
     device, dtype = q_BMHK.device, _dtype(v_BNGK)
-    qkv = [x.to(dtype) for x in (q_BMHK, k_BNGK, v_BNGK)]
+    q, k, v = (x.to(dtype) for x in (q_BMHK, k_BNGK, v_BNGK))
     if device.type == "cuda" and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
         from calligram.nn.xformers_attention import xformers_attention  # never imported on a CPU
 
-        return xformers_attention(*qkv, mask)
+        return xformers_attention(q, k, v, mask)
     if device.type == "cpu" and dtype == torch.bfloat16 and torch.is_grad_enabled():
         # measured: going backwards the CPU's kernel is several times slower in bf16 than in fp32
         with torch.autocast("cpu", enabled=False):
-            return _sdpa(*(x.float() for x in qkv), mask).to(dtype)
-    return _sdpa(*qkv, mask)
+            return _sdpa(q.float(), k.float(), v.float(), mask).to(dtype)
+    return _sdpa(q, k, v, mask)
 
 
 def _dtype(x: Tensor) -> torch.dtype:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from calligram.nn.eager import eager
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -33,7 +35,7 @@ class Mask:
         elif self.causal and num_queries > num_keys:
             raise ValueError(f"{num_queries} causal queries over {num_keys} keys: the first of them would see nothing")
 
-    @torch.compiler.disable
+    @eager
     def _check_packed(self, batch: int, num_queries: int, num_keys: int) -> None:
         lengths = self.seqlens or (0,)
         if min(lengths) < 1:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from calligram.nn.eager import eager
 from calligram.nn.mask import Mask
 
 
@@ -27,7 +28,7 @@ class Packing:
     last_B: Tensor
 
     @classmethod
-    @torch.compiler.disable
+    @eager
     def of(cls, length_B: Tensor, causal: bool) -> "Packing":
         """For rows of these lengths, 1 or more. In this order equal lengths are neighbours, see ``sdpa_by_length``."""
         sorted_B, row_B = length_B.sort(stable=True)
@@ -40,7 +41,7 @@ class Packing:
         position_N = torch.arange(num_tokens, device=length_B.device) - start_N
         return cls(Mask(causal, seqlens), row_N, position_N, last_B)
 
-    @torch.compiler.disable
+    @eager
     def pays(self, width: int) -> bool:
         """Whether a Transformer of this width is faster on the packed row than on rows padded to the longest.
 
@@ -57,7 +58,7 @@ class Packing:
 
 
 # dynamo would compile anew for each set of lengths; around this call it goes on with N as the one size that varies
-@torch.compiler.disable
+@eager
 def packed_sdpa(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
     """PyTorch's attention within each sequence: one call a length on a CPU, where calls are cheap, else one in all."""
     assert mask.seqlens is not None

@@ -3,7 +3,7 @@
 # B batch, T tokens, D width, H heads, K head width
 """
 
-from timm.models.vision_transformer import Attention
+from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from calligram.nn.attention import attention

@@ -11,11 +11,12 @@ from torch import Tensor
 from xformers import ops  # pyright: ignore[reportMissingImports]  # an extra
 from xformers.ops.fmha import attn_bias as biases  # pyright: ignore[reportMissingImports]
 
+from calligram.nn.eager import eager
 from calligram.nn.mask import Mask
 
 
 # dynamo cannot follow its dispatch, and would compile anew for each set of packed lengths
-@torch.compiler.disable
+@eager
 def xformers_attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask) -> Tensor:
     """The attention of ``calligram.nn.attention``, by xformers' kernels. Raises NotImplementedError without one."""
     bias = bias_of(mask, q_BMHK.shape[1], k_BNGK.shape[1], q_BMHK.device)
