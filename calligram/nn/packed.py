@@ -45,10 +45,11 @@ class Packing:
     def pays(self, width: int) -> bool:
         """Whether a Transformer of this width is faster on the packed row than on rows padded to the longest.
 
-        On a GPU wherever there is padding. On a CPU packed attention has one call for each length, and what a token
-        costs grows with width²; measured there (benchmarks/packing.py), of all cases in between the two bounds:
-        8 texts of 10 tokens at width 128, 0.07 M of saved tokens · width² a length, take 1.2 times as long packed;
-        32 of them, 0.26 M, take 0.9 times as long; 256 texts of 20 tokens at width 512 take a third.
+        On a GPU wherever there is padding. On a CPU packed attention makes one call for each length, and what a saved
+        token would have cost grows with width². Measured there (benchmarks/packing.py), per length and in units of
+        10⁶ tokens · width²: at 0.07 (8 texts of 10 tokens, width 128) packed takes 1.2 times as long, at 0.06
+        (32 texts, width 64) 1.1 times, at 0.26 (32 texts, width 128) 0.9 times; 32 texts of 20 tokens, of very
+        different lengths, at width 512 take 0.4 times as long.
         """
         seqlens = self.mask.seqlens or ()
         saved = len(seqlens) * max(seqlens, default=0) - sum(seqlens)
