@@ -5,6 +5,7 @@ A benchmark is a file beside this one that hands ``run`` a function from ``quick
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -24,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One comparison. ``ratio`` is above 1 where ours is better, whatever the metric."""
+    """One comparison. ``ratio`` is above 1 where ours is better, whatever the metric; nan: there is none to be had."""
 
     case: str
     metric: str  # with its unit: "captions/s"
@@ -107,7 +108,7 @@ def print_table(name: str, rows: Iterable[Row]) -> None:
     for heading in ("case", "metric", "ours", "peer", "peer's name", "ratio"):
         table.add_column(heading, justify="right" if heading in ("ours", "peer", "ratio") else "left", overflow="fold")
     for row in rows:
-        table.add_row(row.case, row.metric, _short(row.ours), _short(row.peer), row.peer_name, f"{row.ratio:.2f}")
+        table.add_row(row.case, row.metric, _short(row.ours), _short(row.peer), row.peer_name, _ratio(row.ratio))
     Console().print(table)
 
 
@@ -155,8 +156,16 @@ def _cpu_name() -> str:
 
 
 def _short(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def _ratio(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
 def _rounded(value: Any) -> Any:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.5g}")
+    return value

@@ -4,14 +4,26 @@
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from calligram.clip.towers import ImageTowerConfig, TextTower, TextTowerConfig, TimmConfig, ViTConfig, build_image_tower
+from calligram.clip.preprocess import PreprocessConfig
+from calligram.clip.towers import (
+    HFTextConfig,
+    ImageTowerConfig,
+    ResNetConfig,
+    TextConfig,
+    TextTowerConfig,
+    ViTConfig,
+    build_image_tower,
+    build_projection,
+    build_text_tower,
+)
+from calligram.clip.towers.resnet import STRIDE
 from calligram.nn.image import to_float
 
 MAX_LOGIT_SCALE = math.log(100)  # the paper's cap on the inverse temperature
@@ -26,27 +38,49 @@ class ClipConfig(BaseModel):
     image_size: int = Field(default=64, ge=8, description="pixels a side")
     embed_dim: int = Field(default=128, ge=1, description="width of the shared space")
     image: ImageTowerConfig = ViTConfig()
-    text: TextTowerConfig = TextTowerConfig()
+    text: TextConfig = TextTowerConfig()
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="subtracted from pixels in 0 … 1")
     std: tuple[float, float, float] = Field(default=(0.25, 0.25, 0.25), description="by which pixels are divided")
     init_scale: float = Field(default=1 / 0.07, ge=1, le=100, description="inverse temperature at the start")
     init_bias: float | None = Field(default=None, description="bias at the start, which the sigmoid loss wants")
+    preprocess: PreprocessConfig = PreprocessConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_has_a_type(cls, values: Any) -> Any:
+        """Configs that were written when there was one kind of text tower do not name it."""
+        if isinstance(values, dict) and isinstance(text := values.get("text"), dict):
+            return {**values, "text": {"type": "transformer", **text}}
+        return values
 
     @model_validator(mode="after")
     def _patches_fit_image(self) -> "ClipConfig":
-        if isinstance(self.image, ViTConfig) and self.image_size % self.image.patch:
+        if isinstance(self.image, ViTConfig) and self.image_size % self.image.patch and not self.image.ragged:
             raise ValueError(f"image_size {self.image_size} is not divisible by patch {self.image.patch}")
+        if isinstance(self.image, ResNetConfig) and self.image_size % STRIDE:
+            raise ValueError(f"image_size {self.image_size} is not divisible by {STRIDE}, the stride of the ResNet")
         return self
 
     def without_download(self) -> "ClipConfig":
-        """The same model, whose image tower fetches nothing: for weights that are loaded next."""
-        if isinstance(self.image, TimmConfig):
-            return self.model_copy(update={"image": self.image.model_copy(update={"pretrained": False})})
+        """The same model, whose towers fetch nothing: for weights that are loaded next."""
+        parts = {"image": self.image, "text": self.text}
+        fetching = {name: part for name, part in parts.items() if getattr(part, "pretrained", False)}
+        return self.model_copy(
+            update={name: part.model_copy(update={"pretrained": False}) for name, part in fetching.items()}
+        )
+
+    def resolved(self) -> "ClipConfig":
+        """The same model, with all inside that building it takes: what a run writes down."""
+        if isinstance(self.text, HFTextConfig):
+            return self.model_copy(update={"text": self.text.resolved()})
         return self
 
 
 class Clip(nn.Module):
-    """Embeds pictures and texts on one unit sphere; ``logit_scale`` is the learned log inverse temperature."""
+    """Embeds pictures and texts on one unit sphere; ``logit_scale`` is the learned log inverse temperature.
+
+    ``logit_bias`` is learned, too, where the config has an ``init_bias``, as the sigmoid loss wants it.
+    """
 
     mean: Tensor
     std: Tensor
@@ -55,9 +89,9 @@ class Clip(nn.Module):
         super().__init__()
         self.config = config
         self.visual = build_image_tower(config.image, config.image_size)
-        self.text = TextTower(config.text, vocab_size, end_id)
-        self.visual_projection = _projection(self.visual.width, config.embed_dim)
-        self.text_projection = _projection(self.text.width, config.embed_dim)
+        self.text = build_text_tower(config.text, vocab_size, end_id)
+        self.visual_projection = build_projection(config.image.projection, self.visual.width, config.embed_dim)
+        self.text_projection = build_projection(config.text.projection, self.text.width, config.embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(config.init_scale)))
         # a parameter only where a loss uses it
         self.logit_bias = None if config.init_bias is None else nn.Parameter(torch.tensor(config.init_bias))
@@ -82,9 +116,3 @@ class Clip(nn.Module):
 def _unit(x_BE: Tensor) -> Tensor:
     """In fp32 at least: half a type's digits are not enough to tell near vectors apart."""
     return F.normalize(x_BE.float() if x_BE.dtype.itemsize < 4 else x_BE, dim=-1)
-
-
-def _projection(width: int, embed_dim: int) -> nn.Linear:
-    layer = nn.Linear(width, embed_dim, bias=False)
-    nn.init.normal_(layer.weight, std=width**-0.5)
-    return layer

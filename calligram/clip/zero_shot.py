@@ -10,16 +10,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from calligram import runs
-from calligram.clip.model import Clip, ClipConfig
+from calligram.clip.load import load_model
+from calligram.clip.model import Clip
+from calligram.clip.preprocess import prepare
 from calligram.errors import UserError
 from calligram.nn.image import stack_images
+from calligram.nn.transformer import Activation
 from calligram.tokenizers.text import TextTokenizer
 
-TYPE = "clip"
 Images = Tensor | Sequence[Image.Image]
 
 
@@ -38,9 +38,17 @@ class ClipPipeline:
     @torch.inference_mode()
     def embed_images(self, images: Images) -> Tensor:
         """Unit vectors (B, E). Pictures of any size, or a tensor (B, 3, S, S) of the model's size."""
-        size = self.model.config.image_size
-        parts = [self.model.encode_image(stack_images(chunk, size).to(self.device)) for chunk in self._chunks(images)]
+        parts = [self.model.encode_image(self._stack(chunk).to(self.device)) for chunk in self._chunks(images)]
         return self._cat(parts)
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """What the model reads of a picture of any size and mode, as in its training: uint8 (3, S, S)."""
+        return prepare(image, self.model.config.image_size, self.model.config.preprocess)
+
+    def _stack(self, images: Images) -> Tensor:
+        if isinstance(images, Tensor):
+            return stack_images(images, self.model.config.image_size)
+        return torch.stack([self.prepare(image) for image in images])
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str], strict: bool = True) -> Tensor:
@@ -68,7 +76,7 @@ class ClipPipeline:
         """Probabilities (B, C) of each label for each picture."""
         label_CE = self.embed_labels(labels, templates)
         with torch.inference_mode():
-            return (self.model.scale() * self.embed_images(images) @ label_CE.T).softmax(-1)
+            return (self.model.scale() * self.embed_images(images) @ label_CE.T).softmax(-1)  # a bias would cancel
 
     def _chunks(self, items: Any) -> Iterable[Any]:
         return (items[i : i + self.batch_size] for i in range(0, len(items), self.batch_size))
@@ -77,23 +85,18 @@ class ClipPipeline:
         return torch.cat([torch.empty(0, self.model.config.embed_dim, device=self.device), *parts])
 
 
-class SavedClip(BaseModel):
-    """What is needed of ``config.json`` to rebuild a CLIP."""
+def load_clip(
+    source: Path | str,
+    device: torch.device | str = "cpu",
+    image_size: int | None = None,
+    activation: Activation | None = None,
+) -> ClipPipeline:
+    """A CLIP with the text tokenizer that it was trained with.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    model: ClipConfig
-
-
-def load_clip(run: Path | str, device: torch.device | str = "cpu") -> ClipPipeline:
-    """The newest weights of a CLIP run, with the tokenizer that it was trained with."""
-    run = Path(run)
-    try:
-        config = SavedClip.model_validate(runs.read_config(run, TYPE)).model
-    except ValidationError as error:
-        raise UserError(f"{run / runs.CONFIG} does not describe a CLIP: {error.errors()[0]['msg']}") from None
-    path = runs.weights(run)
-    tokenizer = TextTokenizer.load(run / runs.TEXT_TOKENIZER)
-    model = Clip(config.without_download(), tokenizer.vocab_size, tokenizer.end_id)
-    runs.load_weights(model, path)
+    ``source`` is a run's folder, whose newest weights are taken, or a model of others: ``open_clip:NAME/TAG``,
+    ``hf:NAME``, a folder that Hugging Face or open_clip wrote, ``NAME:FILE``, or an archive of OpenAI's.
+    ``image_size`` asks for another size of pictures, to which learned positions are interpolated; ``activation``
+    is for files of weights that do not say which they were trained with.
+    """
+    model, tokenizer = load_model(source, image_size, activation)
     return ClipPipeline(model.to(device), tokenizer)

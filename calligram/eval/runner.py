@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from calligram import runs
+from calligram.clip.weights.source import is_foreign
 from calligram.clip.zero_shot import load_clip
 from calligram.dalle.draw import load_dalle
 from calligram.data.manifest import Manifest
@@ -53,7 +54,7 @@ def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> 
     """Load runs by their type. The tokenizer of a DALL-E is evaluated with it unless another is named."""
     found: dict[str, object] = {}
     for folder in folders:
-        kind = runs.read_config(folder)["type"]
+        kind = "clip" if is_foreign(folder) else runs.read_config(folder)["type"]
         if kind not in LOADERS:
             raise UserError(f"{folder} is a {kind!r} run, which nothing here can evaluate")
         if kind in found:

@@ -4,6 +4,8 @@
 """
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,9 @@ from torch import Tensor, nn
 from calligram.nn.attention import attention
 from calligram.nn.cache import KVCache
 from calligram.nn.mask import Mask
+from calligram.nn.positions import rotate
+
+Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
 
 
 class TransformerConfig(BaseModel):
@@ -25,6 +30,10 @@ class TransformerConfig(BaseModel):
     num_heads: int = Field(default=4, ge=1, description="attention heads; must divide the width")
     mlp_ratio: float = Field(default=4.0, gt=0, description="hidden width of the MLP over the width")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="probability of dropping a residual update's channel")
+    activation: Activation = Field(
+        default="gelu", description="of the MLP: exact GELU, OpenAI's x·σ(1.702x), or the tanh approximation"
+    )
+    norm_eps: float = Field(default=1e-5, gt=0, description="added to the variance in each LayerNorm")
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "TransformerConfig":
@@ -37,6 +46,18 @@ class TransformerConfig(BaseModel):
         return self.width // self.num_heads
 
 
+def quick_gelu(x: Tensor) -> Tensor:
+    """x·σ(1.702x), which OpenAI's CLIP was trained with; up to 0.02 away from GELU."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu, "gelu_tanh": _gelu_tanh}
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one fused projection; reads and fills a cache when given one."""
 
@@ -47,30 +68,47 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.out = nn.Linear(config.width, config.width)
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0, mask: Mask | None = None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cache: KVCache | None = None,
+        layer: int = 0,
+        mask: Mask | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
         qkv = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
         q_BTHK, k_BTHK, v_BTHK = qkv.unbind(2)
+        if rotation is not None:
+            q_BTHK, k_BTHK = rotate(q_BTHK, rotation), rotate(k_BTHK, rotation)
         if cache is not None:
             k_BTHK, v_BTHK = cache.append(layer, k_BTHK, v_BTHK)
         return self.out(attention(q_BTHK, k_BTHK, v_BTHK, mask or self.mask).flatten(2))
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer GELU MLP, each added to the stream after a LayerNorm of its input."""
+    """Attention, then a two-layer MLP, each added to the stream after a LayerNorm of its input."""
 
     def __init__(self, config: TransformerConfig, causal: bool):
         super().__init__()
         hidden = int(config.width * config.mlp_ratio)
-        self.norm_1 = nn.LayerNorm(config.width)
+        self.norm_1 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.attention = SelfAttention(config, causal)
-        self.norm_2 = nn.LayerNorm(config.width)
+        self.norm_2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.mlp_in = nn.Linear(config.width, hidden)
         self.mlp_out = nn.Linear(hidden, config.width)
         self.dropout = nn.Dropout(config.dropout)
+        self.activation = ACTIVATIONS[config.activation]
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, layer: int = 0, mask: Mask | None = None) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer, mask))
-        return x_BTD + self.dropout(self.mlp_out(F.gelu(self.mlp_in(self.norm_2(x_BTD)))))
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cache: KVCache | None = None,
+        layer: int = 0,
+        mask: Mask | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
+        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer, mask, rotation))
+        return x_BTD + self.dropout(self.mlp_out(self.activation(self.mlp_in(self.norm_2(x_BTD)))))
 
 
 class Transformer(nn.Module):
@@ -80,13 +118,22 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config, causal) for _ in range(config.num_layers))
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.apply(self._init)
 
-    def forward(self, x_BTD: Tensor, cache: KVCache | None = None, mask: Mask | None = None) -> Tensor:
-        """``mask`` in place of the one that was chosen at the start, e.g. to tell where packed sequences end."""
+    def forward(
+        self,
+        x_BTD: Tensor,
+        cache: KVCache | None = None,
+        mask: Mask | None = None,
+        rotation: Tensor | None = None,
+    ) -> Tensor:
+        """``mask`` in place of the one that was chosen at the start, e.g. to tell where packed sequences end.
+
+        ``rotation``, of :func:`calligram.nn.positions.rotary_2d`, turns queries and keys by where a token is.
+        """
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, cache, layer, mask)
+            x_BTD = block(x_BTD, cache, layer, mask, rotation)
         if cache is not None:
             cache.advance(x_BTD.shape[1])
         return self.norm(x_BTD)

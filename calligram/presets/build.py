@@ -61,6 +61,8 @@ def start(
     config: TokenizerRun | ClipRun | DalleRun, run: Path, resume: bool = False, allow_changes: bool = False
 ) -> None:
     """Train a run from its config, or go on with it; with ``allow_changes`` also where its mathematics have changed."""
+    if isinstance(config, ClipRun):
+        config = config.model_copy(update={"model": config.model.resolved()})
     with distributed.started() as device:
         _check_parts(config)
         trackers.check(config.train.trackers)
@@ -170,6 +172,8 @@ def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> Parts:
 
 
 def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
+    if not config.model.preprocess.is_ours:
+        log.warning("model.preprocess says how pictures are read after the training, which itself reads them as ours")
     data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
     text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
     # what is resumed has weights of its own

@@ -33,9 +33,7 @@ WORD_PATTERN = "|".join(
 
 def build_clip_bpe() -> Tokenizer:
     """CLIP's encoder of cleaned text: ids of words, without start, end and padding."""
-    merges = _read_merges(_vocabulary_path())
-    alphabet = _byte_alphabet()
-    tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet), *(first + second for first, second in merges)]
+    tokens, merges = clip_vocabulary()
     vocab = {token: index for index, token in enumerate(tokens)}
     vocab |= {START_TOKEN + END_OF_WORD: len(vocab), END_TOKEN + END_OF_WORD: len(vocab) + 1}
     for pieces in (["<", "start", "_", "of", "_", "text", ">"], ["<", "end", "_", "of", "_", "text", ">"]):
@@ -49,6 +47,14 @@ def build_clip_bpe() -> Tokenizer:
     )
     bpe.decoder = decoders.Sequence([decoders.Replace(END_OF_WORD, "Ġ"), decoders.ByteLevel()])  # Ġ is the space's byte
     return bpe
+
+
+def clip_vocabulary() -> tuple[list[str], list[tuple[str, str]]]:
+    """Tokens by their ids, without the two specials at the end, and the merges that make them."""
+    merges = _read_merges(_vocabulary_path())
+    alphabet = _byte_alphabet()
+    tokens = [*alphabet, *(letter + END_OF_WORD for letter in alphabet), *(first + second for first, second in merges)]
+    return tokens, merges
 
 
 def _add_special_word(pieces: list[str], vocab: dict[str, int], merges: list[tuple[str, str]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import ftfy
 import numpy as np
@@ -28,6 +28,8 @@ class TextTokenizer:
     Made by ``TextTokenizer.clip()``, ``TextTokenizer.train(captions)`` or ``TextTokenizer.load(path)``.
     Text is cleaned first, see ``clean``.
     """
+
+    _TEXT_FIELDS: ClassVar[tuple[str, ...]] = ()  # what a subclass keeps beside the numbers
 
     def __init__(
         self, bpe: Tokenizer, *, context_length: int, vocab_size: int, pad_id: int, start_id: int, end_id: int
@@ -91,7 +93,7 @@ class TextTokenizer:
         texts = [texts] if isinstance(texts, str) else texts
         ids = self._encode_cleaned([clean(text) for text in texts])
         if strict:
-            self._check_lengths(texts, ids)
+            self._check_lengths(texts, [len(row) + 2 for row in ids])
         return torch.from_numpy(self._pad(ids))
 
     def encode(self, text: str) -> list[int]:
@@ -121,11 +123,16 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads what ``save`` wrote."""
+        """Reads what ``save`` wrote, also of a tokenizer that came from Hugging Face."""
         try:
             stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            if stored.get("type") == "hf" and cls is TextTokenizer:
+                from calligram.tokenizers.hf import HFTextTokenizer
+
+                return HFTextTokenizer.load(path)  # pyright: ignore[reportReturnType]  # a subclass of ours
             bpe = Tokenizer.from_str(json.dumps(stored["tokenizer"]))
-            tokenizer = cls(bpe, **{name: int(stored[name]) for name in _INTEGER_FIELDS})
+            numbers = {name: int(stored[name]) for name in _INTEGER_FIELDS}
+            tokenizer = cls(bpe, **numbers, **{name: stored[name] for name in cls._TEXT_FIELDS})
         except OSError as error:
             raise UserError(f"cannot read a tokenizer from {path}: {error.strerror}") from error
         except UserError:
@@ -136,14 +143,22 @@ class TextTokenizer:
         return tokenizer
 
     @property
+    def bpe(self) -> Tokenizer:
+        """What encodes words, without cleaning, start and end."""
+        return self._bpe
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that tell tokenizers apart: the head of the SHA-256 of the saved file."""
         return hashlib.sha256(self._canonical_json.encode("utf-8")).hexdigest()[:16]
 
     @cached_property
     def _canonical_json(self) -> str:
+        return self._as_json()
+
+    def _as_json(self, **others: str) -> str:
         numbers = {name: getattr(self, name) for name in _INTEGER_FIELDS}
-        return _canonical({**numbers, "tokenizer": json.loads(self._bpe.to_str())})
+        return _canonical({**numbers, **others, "tokenizer": json.loads(self._bpe.to_str())})
 
     @cached_property
     def _silent_ids(self) -> set[int]:
@@ -165,31 +180,36 @@ class TextTokenizer:
         return [list(chain.from_iterable(map(known.__getitem__, text.split()))) for text in texts]
 
     def _pad(self, ids: list[list[int]]) -> np.ndarray:
-        rows = [[self.start_id, *row[: self.context_length - 2], self.end_id] for row in ids]
+        return self._table([[self.start_id, *row[: self.context_length - 2], self.end_id] for row in ids])
+
+    def _table(self, rows: list[list[int]]) -> np.ndarray:
+        """Rows of at most ``context_length`` ids, filled up with padding."""
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         table = np.full((len(rows), self.context_length), self.pad_id, dtype=np.int64)
         filled = np.arange(self.context_length) < lengths[:, None]
         table[filled] = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(lengths.sum()))
         return table
 
-    def _check_lengths(self, texts: Sequence[str], ids: list[list[int]]) -> None:
-        for text, row in zip(texts, ids, strict=True):
-            if len(row) + 2 > self.context_length:
+    def _check_lengths(self, texts: Sequence[str], lengths: list[int]) -> None:
+        for text, length in zip(texts, lengths, strict=True):
+            if length > self.context_length:
                 shown = repr(text if len(text) <= 60 else text[:59] + "…")
                 raise UserError(
-                    f"{shown} has {len(row) + 2} tokens with start and end, more than the {self.context_length} "
+                    f"{shown} has {length} tokens with start and end, more than the {self.context_length} "
                     "that fit: shorten it"
                 )
 
 
 def clean(text: str) -> str:
-    """Repairs what the web does to captions, then lower-cases, with one space between words.
+    """Repairs what the web does to captions, then lower-cases, with one space between words."""
+    return " ".join(repair(text).split()).lower()
 
-    Mis-decoded characters and HTML entities (also those escaped twice) are put right, as open_clip does.
-    """
-    if not (text.isascii() and text.isprintable() and "&" not in text):  # printable ASCII has nothing to repair
-        text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-    return " ".join(text.split()).lower()
+
+def repair(text: str) -> str:
+    """Mis-decoded characters and HTML entities (also those escaped twice) are put right, as open_clip does."""
+    if text.isascii() and text.isprintable() and "&" not in text:  # printable ASCII has nothing to repair
+        return text
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 def trim_to_longest(ids: torch.Tensor, end_id: int) -> torch.Tensor:

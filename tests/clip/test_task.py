@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from calligram.clip.losses.config import SigmoidConfig, SoftmaxConfig
 from calligram.clip.task import ClipTask
 
 
@@ -117,3 +118,23 @@ def test_a_negative_that_is_the_caption_of_another_picture_is_right_there():
     p, n = logits.diagonal(), logits.flip(1).diagonal()
     expected = (F.softplus(n + math.log(2) - p).mean() - torch.log_softmax(logits, 0).diagonal().mean()) / 2
     torch.testing.assert_close(ClipTask(Tables(texts, 10.0))(batch)[0], expected)
+
+
+def test_one_copy_of_a_caption_may_be_the_only_right_one():
+    image, texts = unit(4, 0), unit(2, 1)
+    ids = [0, 1, 0, 0]
+    task = ClipTask(Tables(texts, 10.0), SoftmaxConfig(positives="own"))
+    loss, _ = task({"image": image, "text": torch.tensor(ids)[:, None]})
+    torch.testing.assert_close(loss, clip_loss(image, texts[ids]))
+
+
+def test_the_sigmoid_loss_learns_a_bias():
+    image, texts, ids = unit(4, 0), unit(2, 1), torch.tensor([0, 1, 0, 0])
+    model = Tables(texts, 10.0)
+    model.logit_bias = nn.Parameter(torch.tensor(-3.0, dtype=torch.float64))
+    for positives, right in (("equal", ids[:, None] == ids), ("own", torch.eye(4, dtype=torch.bool))):
+        loss, metrics = ClipTask(model, SigmoidConfig(positives=positives))({"image": image, "text": ids[:, None]})
+        expected = F.binary_cross_entropy_with_logits(10 * image @ texts[ids].T - 3, right.double(), reduction="sum")
+        torch.testing.assert_close(loss, expected / 4)
+        (gradient,) = torch.autograd.grad(loss, model.logit_bias)
+        assert gradient != 0 and metrics["logit_bias"] == -3 and metrics["logit_scale"] == pytest.approx(10)

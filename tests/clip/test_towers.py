@@ -64,7 +64,7 @@ def test_a_text_costs_no_more_than_its_words_and_is_the_same(monkeypatch, packed
     ours = tower(ids)
     assert num_tokens == [sum(len(text) + 2 for text in texts) if packed else ids.numel()]
     monkeypatch.setattr(Packing, "pays", lambda self, width: False)
-    monkeypatch.setattr("calligram.clip.towers.trim_to_longest", lambda ids, end_id: ids)
+    monkeypatch.setattr("calligram.clip.towers.text.trim_to_longest", lambda ids, end_id: ids)
     expected = tower(ids)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
     parameters = list(tower.parameters())

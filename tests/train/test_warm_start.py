@@ -53,3 +53,23 @@ def test_another_kind_of_run_is_refused_and_nothing_is_left_behind(drawings, tmp
     with pytest.raises(UserError, match="is a tokenizer run, but a clip run is needed here"):
         start(tuned(clip_run(drawings, tmp_path), tmp_path / "tokenizer"), tmp_path / "second")
     assert not (tmp_path / "second").exists()
+
+
+def test_positions_are_fitted_to_another_size_and_what_shapes_do_not_show_is_told(drawings, tmp_path, caplog):
+    config = clip_run(drawings, tmp_path)
+    start(config, tmp_path / "first")
+    image = config.model.image
+    transformer = image.transformer.model_copy(update={"activation": "quick_gelu"})
+    model = config.model.model_copy(
+        update={
+            "image_size": 2 * config.model.image_size,
+            "image": image.model_copy(update={"transformer": transformer}),
+        }
+    )
+    with caplog.at_level(logging.WARNING):
+        start(tuned(config, tmp_path / "first").model_copy(update={"model": model}), tmp_path / "large")
+    assert 'image.activation is "quick_gelu", and was "gelu"' in caplog.text
+    assert "of another shape" not in caplog.text
+    before, after = (load_file(runs.weights(tmp_path / name))["visual.positions"] for name in ("first", "large"))
+    assert len(after) == 4 * len(before)
+    torch.testing.assert_close(after.mean(0), before.mean(0), atol=0.02, rtol=0)

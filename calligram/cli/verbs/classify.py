@@ -95,12 +95,9 @@ def classify(
 ) -> Iterator[Result]:
     import torch
 
-    from calligram.pictures import square, to_tensor
-
-    size = clip.model.config.image_size
     # made small at once: a folder of photographs would not fit into memory
     prepared = (
-        (path, picture if isinstance(picture, str) else to_tensor(square(picture, size)))
+        (path, picture if isinstance(picture, str) else clip.prepare(picture))
         for path, picture in track(read_pictures(paths), "classify", total=len(paths))
     )
     while chunk := list(islice(prepared, PICTURES_AT_ONCE)):

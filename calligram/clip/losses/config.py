@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Positives = Literal["equal", "own"]
-_POSITIVES = Field(
-    default="equal", description="right texts of a picture: all that equal its caption, or its own copy of it alone"
-)
+_POSITIVES = "right texts of a picture: all that equal its caption, or its own copy of it alone"
 
 
 class SoftmaxConfig(BaseModel):
@@ -16,7 +14,7 @@ class SoftmaxConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["softmax"] = "softmax"
-    positives: Positives = _POSITIVES
+    positives: Positives = Field(default="equal", description=_POSITIVES)
 
 
 class SigmoidConfig(BaseModel):
@@ -25,7 +23,7 @@ class SigmoidConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["sigmoid"] = "sigmoid"
-    positives: Positives = _POSITIVES
+    positives: Positives = Field(default="equal", description=_POSITIVES)
 
 
 LossConfig = Annotated[SoftmaxConfig | SigmoidConfig, Field(discriminator="type")]

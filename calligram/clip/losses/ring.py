@@ -51,6 +51,9 @@ def travel(ring: Ring, fixed: Tensors, carried: Tensors, visit: Callable[[Tensor
 
 def anywhere(ring: Ring, flag: bool, device: torch.device) -> bool:
     """Whether it is true in any process."""
-    mine = torch.tensor(int(flag), device=device)
-    (found,) = travel(ring, (), (mine.clone(),), lambda _, carried: carried[0].bitwise_or_(mine))
+
+    def add(_: Tensors, carried: Tensors) -> None:
+        carried[0].add_(int(flag))
+
+    (found,) = travel(ring, (), (torch.zeros((), dtype=torch.long, device=device),), add)
     return bool(found)

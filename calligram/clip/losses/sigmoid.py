@@ -13,12 +13,12 @@ from torch.autograd.function import once_differentiable
 
 from calligram.clip.losses.labels import sort_by_label
 from calligram.clip.losses.ring import ALONE, Ring, Tensors, travel
-from calligram.clip.losses.tiles import LN_2, LOG2_E, Tile, Tiles, scale_gradient, working_dtype
+from calligram.clip.losses.tiles import LN_2, LOG2_E, Tile, Tiles, eager, scale_gradient, working_dtype
 
 HIGH = 80 * LOG2_E  # from here on e^score might be too large for fp32
 
 
-@torch.compiler.disable
+@eager
 def sigmoid_loss(
     image_BE: Tensor, text_CE: Tensor, scale: Tensor, bias: Tensor, label_C: Tensor, ring: Ring = ALONE
 ) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,8 @@ class _Sigmoid(torch.autograd.Function):
         gradients, ctx.gradients = ctx.gradients, None
         if gradients is None:  # a second time: the first has taken them along
             with torch.autocast(gradient.device.type, enabled=False):
-                gradients = _pass(*ctx.saved_tensors, ctx.ring, ctx.wanted)[2]
+                image_BE, text_CE, scale, bias, label_C = ctx.saved_tensors
+                gradients = _pass(image_BE, text_CE, scale, bias, label_C, ctx.ring, ctx.wanted)[2]
         return *(x if x is None else x.mul_(gradient) for x in gradients), None, None, None
 
 
@@ -101,8 +102,11 @@ def _pass(
         image_gradient_BE.mul_(scale / num)
     loss, bias_gradient = total_2[0] / num, total_2[1] / num
     accuracy = (nearest_2B[1] > nearest_2B[0]).to(image_BE.dtype).mean()
-    pair = (image_BE, image_gradient_BE) if image_gradient_BE is not None else (text_CE, *text_gradient)
-    of_scale = scale_gradient(*pair, scale) if wanted[2] else None
+    of_scale = None
+    if wanted[2]:
+        image_known = image_gradient_BE is not None
+        x, gradient = (image_BE, image_gradient_BE) if image_known else (text_CE, text_gradient[0])
+        of_scale = scale_gradient(x, gradient, scale)
     gradients = (image_gradient_BE if wanted[0] else None, *(text_gradient or (None,)), of_scale)
     return loss.to(image_BE.dtype), accuracy, (*gradients, bias_gradient.to(bias.dtype) if wanted[3] else None)
 

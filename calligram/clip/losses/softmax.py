@@ -10,14 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from calligram.clip.losses.exponents import add_log2_sums, weigh
 from calligram.clip.losses.labels import sort_by_label
 from calligram.clip.losses.ring import ALONE, Ring, Tensors, anywhere, travel
-from calligram.clip.losses.tiles import LN_2, LOG2_E, Tile, Tiles, common_shift, scale_gradient, working_dtype
+from calligram.clip.losses.tiles import LN_2, LOG2_E, Tile, Tiles, eager, scale_gradient, working_dtype
 
 FINE_TILE = 256  # where only tiles with positives are needed, smaller ones leave more out
 
 
-@torch.compiler.disable
+@eager
 def softmax_loss(
     image_BE: Tensor, text_CE: Tensor, scale: Tensor, label_C: Tensor, ring: Ring = ALONE
 ) -> tuple[Tensor, Tensor]:
@@ -54,6 +55,9 @@ class _Side(NamedTuple):
         weights = (x.masked_fill(idle_N, 0) for x in (share_N / count_N, 1 / count_N))
         return cls(negatives_N.masked_fill(lonely_N, 0), *weights)
 
+    def times(self, factor: Tensor) -> "_Side":
+        return _Side(self.negatives_N, self.push_N * factor, self.pull_N * factor)
+
     def part(self, n: slice) -> "_Side":
         return _Side(*(x[n] for x in self))
 
@@ -86,22 +90,23 @@ class _Softmax(torch.autograd.Function):
 
         around = ring if anywhere(ring, any(meets), image_BE.device) else ALONE  # no positives elsewhere: stay
         (found_3C,) = travel(around, (text_CE, label_C, negatives_C), (found_3C,), see_positives)
-        loss = sum((found_3N[0, :num] / found_3N[2, :num]).mean() for found_3N in (found_3B, found_3C)) / 2
+        losses = [(found_3N[0, :num] / found_3N[2, :num]).mean() for found_3N in (found_3B, found_3C)]
 
         found_3C[:, num:] = 0  # no text is drawn to, or pushed from, a picture by being a false one's column
         ctx.save_for_backward(image_BE, text_CE, scale, factor, label_C)
         ctx.row, ctx.column, ctx.ring = _Side.of(negatives_B, found_3B), _Side.of(negatives_C, found_3C), ring
         accuracy = (nearest_2B[1] > nearest_2B[0]).to(image_BE.dtype).mean()
         ctx.mark_non_differentiable(accuracy)
-        return loss, accuracy
+        return (losses[0] + losses[1]) / 2, accuracy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         image_BE, text_CE, scale, factor, label_C = ctx.saved_tensors
-        of_image, of_text, of_scale, *_ = ctx.needs_input_grad
-        row, label_B = _times(ctx.row, gradient / 2 / len(image_BE)), label_C[: len(image_BE)]
-        column_3C = torch.stack(_times(ctx.column, gradient / 2 / len(image_BE)))
+        of_image, of_text, of_scale = ctx.needs_input_grad[:3]
+        label_B, share = label_C[: len(image_BE)], gradient / 2 / len(image_BE)
+        row: _Side = ctx.row.times(share)
+        column_3C = torch.stack(ctx.column.times(share))
         image_gradient_BE = torch.zeros_like(image_BE) if of_image or not of_text else None
         text_gradient = (torch.zeros_like(text_CE),) if of_text else ()
 
@@ -120,41 +125,15 @@ class _Softmax(torch.autograd.Function):
             if image_gradient_BE is not None:
                 image_gradient_BE.mul_(scale)
             pair = (text_CE, text_gradient[0]) if image_gradient_BE is None else (image_BE, image_gradient_BE)
-            own_scale_gradient = scale_gradient(*pair, scale) if of_scale else None
-        return image_gradient_BE if of_image else None, *(text_gradient or (None,)), own_scale_gradient, None, None
-
-
-def _times(side: _Side, factor: Tensor) -> _Side:
-    return _Side(side.negatives_N, side.push_N * factor, side.pull_N * factor)
+            of_the_scale = scale_gradient(*pair, scale) if of_scale else None
+        return image_gradient_BE if of_image else None, *(text_gradient or (None,)), of_the_scale, None, None
 
 
 def _add_negatives(tile: Tile, tiles: Tiles, negatives_B: Tensor, negatives_C: Tensor, nearest_B: Tensor) -> None:
-    """Merge a tile into the log2-sums of both sides, which share their exponentials where that is safe."""
-    scores_RS = tile.scores_RS
     if tile.same_RS is not None:
-        scores_RS.masked_fill_(tile.same_RS, -torch.inf)
-    top_R, top_S = scores_RS.amax(1), scores_RS.amax(0)
+        tile.scores_RS.masked_fill_(tile.same_RS, -torch.inf)
+    top_R = add_log2_sums(tile.scores_RS, negatives_B[tile.rows], negatives_C[tile.columns], tiles)
     nearest_B[tile.rows] = torch.maximum(nearest_B[tile.rows], top_R)
-    some_R, some_S = top_R, top_S
-    if tile.same_RS is not None:
-        some_R, some_S = top_R[top_R != -torch.inf], top_S[top_S != -torch.inf]
-        if not len(some_R):
-            return
-    shift = common_shift(some_R, some_S, scores_RS.dtype)
-    if shift is not None:
-        exp_RS = (scores_RS.sub_(shift) if shift else scores_RS).exp2_()
-        sum_R, sum_S = (exp_RS.sum(dim).double().log2() + shift for dim in (1, 0))
-    else:
-        sum_R, sum_S = (_log2_sum(scores_RS, top, dim, tiles) for top, dim in ((top_R, 1), (top_S, 0)))
-    for negatives, n, total in ((negatives_B, tile.rows, sum_R), (negatives_C, tile.columns, sum_S)):
-        negatives[n] = torch.logaddexp2(negatives[n], total)
-
-
-def _log2_sum(scores_RS: Tensor, top: Tensor, dim: int, tiles: Tiles) -> Tensor:
-    """log2 of the sums of 2^score, each with its own maximum, whose fraction is left in so that nothing is rounded."""
-    whole = top.clamp(min=torch.finfo(top.dtype).min).round()
-    exp_RS = torch.sub(scores_RS, whole.unsqueeze(dim), out=tiles.buffer(*scores_RS.shape)).exp2_()
-    return exp_RS.sum(dim).double().log2() + whole
 
 
 def _add_positives(
@@ -183,25 +162,12 @@ def _margin(scores_RS: Tensor, negatives: Tensor) -> Tensor:
 
 
 def _weights(tile: Tile, tiles: Tiles, row: _Side, column: _Side) -> Tensor:
-    """The derivatives of the loss by the scores times ln 2, in place of the scores."""
+    """The derivatives of the loss by the scores (in base e), in place of the scores."""
     scores_RS, same_RS, dtype = tile.scores_RS, tile.same_RS, tile.scores_RS.dtype
     pulls_RS = None
     if same_RS is not None:
         pulls_RS = _margin(scores_RS, row.negatives_N[:, None]).sigmoid_().mul_(row.pull_N[:, None].to(dtype))
         pulls_RS += _margin(scores_RS, column.negatives_N).sigmoid_().mul_(column.pull_N.to(dtype))
         scores_RS.masked_fill_(same_RS, -torch.inf)
-    shift = common_shift(row.negatives_N, column.negatives_N, dtype)
-    buffer_RS = tiles.buffer(*scores_RS.shape)
-    if shift is not None:
-        push_R, push_S = ((side.push_N * torch.exp2(shift - side.negatives_N)).to(dtype) for side in (row, column))
-        weights_RS = (scores_RS.sub_(shift) if shift else scores_RS).exp2_()
-        weights_RS.mul_(torch.add(push_R[:, None], push_S, out=buffer_RS))
-    else:
-        whole_R, whole_S = row.negatives_N.round(), column.negatives_N.round()
-        push_R, push_S = (
-            (side.push_N * torch.exp2(whole - side.negatives_N)).to(dtype)
-            for side, whole in ((row, whole_R), (column, whole_S))
-        )
-        by_row_RS = torch.sub(scores_RS, whole_R[:, None].to(dtype), out=buffer_RS).exp2_().mul_(push_R[:, None])
-        weights_RS = scores_RS.sub_(whole_S.to(dtype)).exp2_().mul_(push_S).add_(by_row_RS)
-    return weights_RS if pulls_RS is None else torch.where(same_RS, -pulls_RS, weights_RS)
+    weights_RS = weigh(scores_RS, row.negatives_N, row.push_N, column.negatives_N, column.push_N, tiles)
+    return weights_RS if same_RS is None or pulls_RS is None else torch.where(same_RS, -pulls_RS, weights_RS)

@@ -7,8 +7,8 @@ library also takes twenty times as long wherever a result underflows.
 """
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -72,17 +72,12 @@ def shared_tiles(label_B: Tensor, label_C: Tensor, size: int) -> list[list[bool]
     return torch.stack(tiles).tolist()
 
 
-def common_shift(a: Tensor, b: Tensor, dtype: torch.dtype) -> float | None:
-    """What may be taken from exponents of the size of all these, so that 2^… fits ``dtype``; None where nothing may.
+Function = TypeVar("Function", bound=Callable)
 
-    A whole number, or 0 where that will do. What is lost beside the largest is below 2^-70 of it.
-    """
-    low_a, high_a, low_b, high_b = torch.stack([*a.aminmax(), *b.aminmax()]).tolist()
-    low, high = min(low_a, low_b), max(high_a, high_b)
-    reach = -0.4 * math.log2(torch.finfo(dtype).tiny)
-    if -reach <= low and high <= reach:
-        return 0.0
-    return float(round((low + high) / 2)) if high - low <= 2 * reach else None
+
+def eager(function: Function) -> Function:
+    """Keep torch.compile out, which would unroll the loop over tiles."""
+    return cast(Function, torch.compiler.disable(function))
 
 
 def working_dtype(image_BE: Tensor, text_CE: Tensor) -> torch.dtype:

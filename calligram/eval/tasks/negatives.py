@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from calligram.data.dataset import Shards
+from calligram.eval.pictures import read_square
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -26,6 +27,7 @@ class Negatives(EvalTask):
 
     def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         assert models.clip is not None
+        clip = models.clip
         shards = Shards(data, config.split)
         if not shards[0].negatives:
             return
@@ -34,8 +36,7 @@ class Negatives(EvalTask):
         # captions in turn: the first one says most
         right = [record.captions[i % len(record.captions)] for i, record in enumerate(records)]
         wrong = [record.negatives[i % len(record.captions)] for i, record in enumerate(records)]
-        size = models.clip.model.config.image_size
-        image_BE = models.clip.embed_images(torch.stack([record.square(size) for record in records]))
+        image_BE = models.clip.embed_images(torch.stack([read_square(record, clip) for record in records]))
         nearer_BE = models.clip.embed_texts(right, strict=False) - models.clip.embed_texts(wrong, strict=False)
         verdicts = ((image_BE * nearer_BE).sum(-1) > 0).tolist()
 

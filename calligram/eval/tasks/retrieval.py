@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from calligram.data.dataset import Shards
+from calligram.eval.pictures import read_square
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -24,12 +25,12 @@ class Retrieval(EvalTask):
 
     def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
         assert models.clip is not None
+        clip = models.clip
         shards = Shards(data, config.split)
         count = min(len(shards), config.max_samples, NUM_PAIRS)
         records = [shards[i] for i in track(range(count), "read pairs")]
         captions = [record.captions[0] for record in records]
-        size = models.clip.model.config.image_size
-        image_BE = models.clip.embed_images(torch.stack([record.square(size) for record in records]))
+        image_BE = models.clip.embed_images(torch.stack([read_square(record, clip) for record in records]))
         text_BE = models.clip.embed_texts(captions, strict=False)  # cut where too long, as in training
         ids = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
         id_B = torch.tensor([ids[caption] for caption in captions], device=image_BE.device)

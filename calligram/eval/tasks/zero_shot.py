@@ -12,6 +12,7 @@ from torch import Tensor
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
+from calligram.eval.pictures import read_square
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -50,7 +51,7 @@ def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple
         if "class" not in record.meta or len(classes) == max_samples:
             continue
         classes.append(int(record.meta["class"]))
-        pending.append(record.square(clip.model.config.image_size))
+        pending.append(read_square(record, clip))
         if len(pending) == clip.batch_size:
             vectors.append(clip.embed_images(torch.stack(pending)))
             pending = []

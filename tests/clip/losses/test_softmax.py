@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from calligram.clip.losses import tiles
+from calligram.clip.losses.exponents import common_shift
 from calligram.clip.losses.softmax import softmax_loss
 from tests.clip.losses import plain
 
@@ -75,7 +75,7 @@ def test_scores_that_do_not_share_their_exponentials(scale, odd_tiles):
     image = F.normalize(image + 0.01 * torch.randn(40, 16, generator=torch.Generator().manual_seed(0)), dim=1)
     text = F.normalize(towards + 0.01 * torch.randn(40, 16, generator=torch.Generator().manual_seed(1)), dim=1)
     case = plain.Case(image, text, torch.tensor(scale), torch.tensor(0.0), torch.arange(40)).to(torch.float32)
-    assert tiles.common_shift(torch.tensor([-scale]), torch.tensor([scale]), torch.float32) is None
+    assert common_shift(torch.tensor([-scale]), torch.tensor([scale]), torch.float32) is None
     assert plain.worst_error(case, ours, plain.softmax, with_bias=False) < 1e-6
 
 

@@ -1,0 +1,42 @@
+"""One vector of many tokens.
+
+# B batch, T tokens, D width, H heads, K head width
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from calligram.nn.attention import attention
+from calligram.nn.transformer import ACTIVATIONS, TransformerConfig, learned
+
+
+class AttentionPool(nn.Module):
+    """A learned question asks all tokens, an MLP refines the answer: the MAP head of arXiv 2106.04560, and SigLIP's.
+
+    (B, T, D) → (B, D). Width, heads, MLP and activation are those of the Transformer before it.
+    """
+
+    def __init__(self, config: TransformerConfig):
+        super().__init__()
+        hidden = int(config.width * config.mlp_ratio)
+        self.num_heads = config.num_heads
+        self.probe = learned(config.width)
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.mlp_in = nn.Linear(config.width, hidden)
+        self.mlp_out = nn.Linear(hidden, config.width)
+        self.activation = ACTIVATIONS[config.activation]
+        for layer in (self.qkv, self.out, self.mlp_in, self.mlp_out):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        width = x_BTD.shape[2]
+        # one matrix for all three, as elsewhere; but the probe is the only query, and no key
+        q_D = F.linear(self.probe, self.qkv.weight[:width], self.qkv.bias[:width])
+        kv = F.linear(x_BTD, self.qkv.weight[width:], self.qkv.bias[width:])
+        k_BTHK, v_BTHK = kv.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        q_B1HK = q_D.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
+        answer_BD = self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1))
+        return answer_BD + self.mlp_out(self.activation(self.mlp_in(self.norm(answer_BD))))

@@ -1,0 +1,113 @@
+"""A tokenizer of Hugging Face as it is, for models that were trained with it."""
+
+import string
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from tokenizers import Tokenizer
+
+from calligram.errors import UserError
+from calligram.tokenizers.text import TextTokenizer, repair
+
+Cleaning = Literal["none", "whitespace", "lower", "canonicalize"]
+TOKENIZER_JSON = "tokenizer.json"
+_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
+
+
+class HFTextTokenizer(TextTokenizer):
+    """Captions → rows of ids, with the start and end that the tokenizer itself puts around them.
+
+    Its own normaliser does the cleaning; ``cleaning`` is what a model's makers did to texts before that, by
+    open_clip's names: SigLIP's is "canonicalize", no punctuation and lower case (arXiv 2303.15343).
+    """
+
+    _TEXT_FIELDS: ClassVar[tuple[str, ...]] = ("cleaning",)
+
+    def __init__(self, bpe: Tokenizer, *, cleaning: Cleaning = "none", **numbers: int) -> None:
+        super().__init__(bpe, **numbers)
+        bpe.no_padding()
+        bpe.no_truncation()
+        self.cleaning: Cleaning = cleaning
+
+    @classmethod
+    def of(cls, name: str, context_length: int, cleaning: Cleaning = "none", vocab_size: int = 0) -> Self:
+        """The tokenizer of a folder with ``tokenizer.json``, or of a model on the hub.
+
+        ``vocab_size`` is that of the model, which may be larger than the tokenizer's.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            theirs: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise UserError(f"no tokenizer {name!r}: {reason}") from None
+        bpe = getattr(theirs, "backend_tokenizer", None)
+        if not isinstance(bpe, Tokenizer):
+            raise UserError(f"the tokenizer of {name!r} has no {TOKENIZER_JSON}: convert it with transformers first")
+        end = _first_id(theirs.eos_token_id, theirs.sep_token_id)
+        if end is None:
+            raise UserError(f"the tokenizer of {name!r} names no eos or sep token, which would end a text")
+        return cls._wrap(bpe, end, _first_id(theirs.pad_token_id, end), context_length, cleaning, vocab_size)
+
+    @classmethod
+    def _wrap(
+        cls, bpe: Tokenizer, end: int, pad: int | None, context_length: int, cleaning: Cleaning, vocab_size: int
+    ) -> Self:
+        around = bpe.encode("").ids
+        return cls(
+            Tokenizer.from_str(bpe.to_str()),  # theirs stays as it was
+            context_length=context_length,
+            vocab_size=max(vocab_size, bpe.get_vocab_size()),
+            pad_id=end if pad is None else pad,
+            start_id=around[0] if len(around) > 1 else end,
+            end_id=end,
+            cleaning=cleaning,
+        )
+
+    def __call__(self, texts: str | Sequence[str], strict: bool = False) -> torch.Tensor:
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        rows = self._rows(texts)
+        if strict:
+            self._check_lengths(texts, [len(row) for row in rows])
+        last = self.context_length - 1
+        cut = [row if len(row) <= last + 1 else [*row[:last], self.end_id] for row in rows]
+        return torch.from_numpy(self._table(cut))
+
+    def encode(self, text: str) -> list[int]:
+        return self._bpe.encode(self._cleaned(text), add_special_tokens=False).ids
+
+    def decode(self, ids: Iterable[int] | torch.Tensor) -> str:
+        kept = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
+        skipped = 1 if kept and kept[0] == self.start_id else 0
+        end = next((place for place in range(skipped, len(kept)) if kept[place] == self.end_id), len(kept))
+        return self._bpe.decode(kept[skipped:end]).strip()
+
+    def _rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids with start and end; a tokenizer that puts no end there, as GPT's, gets one."""
+        rows = [encoding.ids for encoding in self._bpe.encode_batch([self._cleaned(text) for text in texts])]
+        return [row if row and row[-1] == self.end_id else [*row, self.end_id] for row in rows]
+
+    def _cleaned(self, text: str) -> str:
+        if self.cleaning == "none":
+            return text
+        if self.cleaning == "canonicalize":
+            text = repair(text).translate(_PUNCTUATION).lower()
+        elif self.cleaning == "lower":
+            text = repair(text).lower()
+        return " ".join(repair(text).split())
+
+    @cached_property
+    def _canonical_json(self) -> str:
+        return self._as_json(type="hf", cleaning=self.cleaning)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return (folder / TOKENIZER_JSON).is_file()
+
+
+def _first_id(*ids: int | None) -> int | None:
+    return next((index for index in ids if index is not None), None)

@@ -1,0 +1,66 @@
+"""The models of the field in full size, built at random by their own libraries, and ours with the same weights.
+
+pytest -m slow -s tests/clip/weights/test_full_size.py
+"""
+
+import copy
+
+import pytest
+import torch
+from open_clip.model import CLIP, CustomTextCLIP
+from torch import nn
+from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+
+from calligram.clip.weights.hf import config_from_hf, hf_rules
+from calligram.clip.weights.layout import Rule, State, to_ours, to_theirs
+from calligram.clip.weights.open_clip import config_from_open_clip, open_clip_rules, plain_names
+from tests.clip.weights.peers import (
+    CLOSE,
+    differences,
+    full_config,
+    list_tensors,
+    our_model,
+    perturbed,
+    some_texts,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+NAMES = ("ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14-336", "RN50", "ViT-B-16-SigLIP")
+SMALL_SPREAD = (0.05, 0.005)  # twelve layers and more amplify what is done to them
+
+
+def report(name: str, found: tuple[float, float, float]) -> None:
+    print(f"{name}: image {found[0]:.1e}, text {found[1]:.1e}, logits {found[2]:.1e} relative")
+    assert max(found) < CLOSE
+
+
+def comes_back(ours: nn.Module, rules: list[Rule], expected: State) -> bool:
+    state = to_theirs(ours.state_dict(), rules)
+    return state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in state)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_of_open_clip(name):
+    model_config = full_config(name)
+    config = config_from_open_clip(model_config, {})
+    kind = CustomTextCLIP if model_config.pop("custom_text", False) else CLIP
+    torch.manual_seed(0)
+    # a ResNet's blocks begin with a gain of zero: with little noise all pictures look alike
+    theirs = perturbed(kind(**copy.deepcopy(model_config)), *((0.3, 0.03) if name == "RN50" else SMALL_SPREAD))
+    vocab = model_config["text_cfg"]["vocab_size"]
+    rules, expected = open_clip_rules(config), plain_names(list_tensors(theirs))
+    ours = our_model(config, to_ours(expected, rules), vocab, vocab - 1)
+    report(name, differences(ours, theirs, some_texts(config.text.context_length, vocab, vocab - 1)))
+    assert comes_back(ours, rules, expected)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_of_transformers(kind):
+    torch.manual_seed(0)
+    theirs = perturbed(CLIPModel(CLIPConfig()) if kind == "clip" else SiglipModel(SiglipConfig()), *SMALL_SPREAD)
+    found = config_from_hf(theirs.config.to_dict(), {})
+    rules, expected = hf_rules(found.config), list_tensors(theirs)
+    ours = our_model(found.config, to_ours(expected, rules), found.vocab_size, found.end_id)
+    text = some_texts(found.config.text.context_length, found.vocab_size, found.end_id)
+    report(type(theirs).__name__, differences(ours, theirs, text))
+    assert comes_back(ours, rules, expected)
