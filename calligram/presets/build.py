@@ -29,7 +29,7 @@ from calligram.data.transforms import AugmentConfig
 from calligram.errors import Interrupted, UserError
 from calligram.eval.task import Models
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun, WatchConfig
-from calligram.presets.warm_start import take_text_tokenizer, warm_start
+from calligram.presets.warm_start import Origin, find_origin, warm_start
 from calligram.presets.watch import build_watch
 from calligram.tokenizers.fsq import FSQTokenizer
 from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
@@ -73,12 +73,10 @@ def start(
             _claim(config, run, resume, allow_changes)
         distributed.barrier()
         try:
-            if config.init is not None and distributed.is_main():
-                runs.read_config(config.init, config.type)
-                take_text_tokenizer(config.init, run)
+            origin = _origin(config, run)
             task, batches, models = _BUILDERS[type(config)](config, run, device)
-            if config.init is not None and not runs.checkpoints(run):
-                warm_start(task.get_submodule("model"), config.init)
+            if origin is not None:
+                warm_start(task.get_submodule("model"), origin)
             freeze(task.get_submodule("model"), config.train.freeze)
             torch.manual_seed(config.train.seed)
             adapt(task.get_submodule("model"), config.train.lora)
@@ -96,6 +94,16 @@ def start(
             if distributed.is_main():  # torchrun has a status of its own: this is how a script tells it from a failure
                 (run / runs.INTERRUPTED).write_text(f"{stop}\n", encoding="utf-8")
             raise
+
+
+def _origin(config: TokenizerRun | ClipRun | DalleRun, run: Path) -> Origin | None:
+    """What the run begins with; none where it has got beyond that."""
+    if config.init is None or runs.checkpoints(run):
+        return None
+    if distributed.is_main():  # first, since it may have to be fetched
+        find_origin(config.init, config.type).give_words(run)
+    distributed.barrier()
+    return find_origin(config.init, config.type)
 
 
 def _leave_as_it_was(run: Path, config: bytes | None) -> None:

@@ -50,7 +50,9 @@ class _Run(BaseModel):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     watch: WatchConfig = WatchConfig()
-    init: Path | None = Field(default=None, description="run whose weights, and words, to begin with: for fine-tuning")
+    init: Path | None = Field(
+        default=None, description="run, or model of others, whose weights and words to begin with: for fine-tuning"
+    )
 
 
 class TokenizerRun(_Run):

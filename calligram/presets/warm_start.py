@@ -1,20 +1,22 @@
-"""A run that begins with the weights of another one."""
+"""A run that begins with the weights of another one, or of a model of others."""
 
 import json
 import logging
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from calligram import runs
 from calligram.clip.load import read_model_config
 from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.weights.positions import fit_positions
+from calligram.clip.weights.source import ActivationUnknown, is_foreign, open_source
 from calligram.errors import UserError
+from calligram.tokenizers.text import TextTokenizer
 
 # of a tower and of its Transformer
 UNSEEN = ("activation", "num_heads", "norm_eps", "causal", "pool", "positions", "ragged")
@@ -22,15 +24,52 @@ UNSEEN = ("activation", "num_heads", "norm_eps", "causal", "pool", "positions", 
 log = logging.getLogger(__name__)
 
 
-def warm_start(model: nn.Module, init: Path) -> None:
-    """Load whatever fits from the newest weights of a run; what does not is told.
+@dataclass(frozen=True)
+class Origin:
+    """Where a run begins: weights by name, words, and what else has to be the same where it is a CLIP."""
 
-    Raises UserError where nothing fits.
+    init: Path
+    weights: dict[str, Tensor]
+    words: TextTokenizer | None
+    config: ClipConfig | None = None
+
+    def give_words(self, run: Path) -> None:
+        """What the weights know are the ids of the words that their own tokenizer gave them."""
+        ours = run / runs.TEXT_TOKENIZER
+        if self.words is not None and not ours.is_file():
+            self.words.save(ours)
+
+
+def find_origin(init: Path, kind: str) -> Origin:
+    """The newest weights of a run of that kind, or for a CLIP any model that ``calligram convert`` takes.
+
+    Raises UserError where there is none.
     """
-    own, found = model.state_dict(), runs.read_weights(runs.weights(init))
-    if isinstance(model, Clip):
+    if kind == "clip" and is_foreign(init):
+        try:
+            found = open_source(init)
+        except ActivationUnknown:
+            raise UserError(
+                f"--init {init} does not say which activation it was trained with: make it a run by `calligram "
+                f"convert {init} --activation gelu --out RUN`, or quick_gelu, and name that"
+            ) from None
+        return Origin(init, found.state, found.tokenizer, found.config)
+    runs.read_config(init, kind)
+    words = init / runs.TEXT_TOKENIZER
+    return Origin(
+        init,
+        runs.read_weights(runs.weights(init)),
+        TextTokenizer.load(words) if words.is_file() else None,
+        read_model_config(init) if kind == "clip" else None,
+    )
+
+
+def warm_start(model: nn.Module, origin: Origin) -> None:
+    """Load whatever fits; what does not is told. Raises UserError where nothing fits."""
+    own, found, init = model.state_dict(), origin.weights, origin.init
+    if isinstance(model, Clip) and origin.config is not None:
         found = fit_positions(found, model)
-        tell_differences(model.config, read_model_config(init), init)
+        tell_differences(model.config, origin.config, init)
     fitting = {name: x for name, x in found.items() if name in own and own[name].shape == x.shape}
     if not fitting:
         raise UserError(f"--init {init}: none of its weights fit this model; give it the same --model.* flags")
@@ -65,10 +104,3 @@ def tell_differences(config: ClipConfig, before: ClipConfig, init: Path) -> None
 def _flat(tower: BaseModel) -> dict[str, Any]:
     fields = tower.model_dump(mode="json")
     return {**fields, **fields.get("transformer", {})}
-
-
-def take_text_tokenizer(init: Path, run: Path) -> None:
-    """What the weights know are the ids of the words that their own tokenizer gave them."""
-    theirs, ours = init / runs.TEXT_TOKENIZER, run / runs.TEXT_TOKENIZER
-    if theirs.is_file() and not ours.is_file():
-        shutil.copyfile(theirs, ours)

@@ -1,12 +1,14 @@
 """``--init``: a run that begins with the weights of another."""
 
 import logging
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import CLIPConfig, CLIPModel
 
-from calligram import runs
+from calligram import load_clip, runs
 from calligram.errors import UserError
 from calligram.presets.build import start
 from tests.train.test_resume import clip_run, tokenizer_run
@@ -73,3 +75,38 @@ def test_positions_are_fitted_to_another_size_and_what_shapes_do_not_show_is_tol
     before, after = (load_file(runs.weights(tmp_path / name))["visual.positions"] for name in ("first", "large"))
     assert len(after) == 4 * len(before)
     torch.testing.assert_close(after.mean(0), before.mean(0), atol=0.02, rtol=0)
+
+
+@pytest.fixture
+def of_others(tmp_path):
+    """A small CLIPModel with CLIP's vocabulary, as Hugging Face saves one."""
+    text = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    image = {**text, "image_size": 16, "patch_size": 8}
+    torch.manual_seed(0)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=image, projection_dim=8)).save_pretrained(tmp_path / "hf")
+    return tmp_path / "hf"
+
+
+def test_a_model_of_others_is_begun_from_as_it_is(drawings, tmp_path, of_others, caplog):
+    """Its weights, its words, nothing left out; and a run goes on without it."""
+    config = clip_run(drawings, tmp_path).model_copy(update={"model": load_clip(of_others).model.config})
+    config = tuned(config, of_others, steps=2, save_every=1)
+    with caplog.at_level(logging.WARNING):
+        start(config, tmp_path / "run")
+    assert not [message for message in caplog.messages if "--init" in message]
+    theirs, ours = load_clip(of_others), load_clip(tmp_path / "run")
+    assert ours.tokenizer(["a red circle"]).tolist() == theirs.tokenizer(["a red circle"]).tolist()
+    for name, p in theirs.model.state_dict().items():
+        torch.testing.assert_close(ours.model.state_dict()[name], p, atol=1e-6, rtol=1e-6)
+    shutil.rmtree(of_others)
+    shutil.rmtree(tmp_path / "run/step_000002")
+    start(config, tmp_path / "run", resume=True)
+
+
+def test_weights_that_do_not_say_their_activation_are_sent_to_convert(drawings, tmp_path):
+    torch.save({"visual.proj": torch.ones(2, 2)}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"--init .*weights.pt does not say which activation .* by `calligram convert"):
+        start(tuned(clip_run(drawings, tmp_path), tmp_path / "weights.pt"), tmp_path / "run")
+    with pytest.raises(UserError, match=r"run folder .*nowhere does not exist"):
+        start(tuned(clip_run(drawings, tmp_path), tmp_path / "nowhere"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

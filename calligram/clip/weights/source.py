@@ -37,6 +37,10 @@ HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ARCHIVE_ACTIVATION: Activation = "quick_gelu"  # of all that OpenAI published
 
 
+class ActivationUnknown(UserError):
+    """Weights that could have been trained with either; the wrong one costs accuracy without a word."""
+
+
 @dataclass(frozen=True)
 class Foreign:
     """A model of others in our terms."""
@@ -98,9 +102,8 @@ def _hf_folder(folder: Path) -> Foreign:
     preprocessor = folder / "preprocessor_config.json"
     found = config_from_hf(read_json(folder / runs.CONFIG), read_json(preprocessor) if preprocessor.is_file() else {})
     state = to_ours(read_folder(folder, HF_WEIGHTS), hf_rules(found.config), IGNORED)
-    cleaning: Cleaning = (
-        "canonicalize" if found.config.init_bias is not None else "none"
-    )  # SigLIP's is not in its tokenizer.json
+    # SigLIP's is not in its tokenizer.json
+    cleaning: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
     return Foreign(found.config, state, _tokenizer(found.config, found.vocab_size, folder, "", cleaning))
 
 
@@ -117,7 +120,7 @@ def _unnamed_file(path: Path, activation: Activation | None) -> Foreign:
         _only_where_unknown(activation, path)
         activation = ARCHIVE_ACTIVATION
     if activation is None:
-        raise UserError(
+        raise ActivationUnknown(
             f"{path} does not say which activation its model was trained with, and the wrong one costs accuracy "
             "without a word: give quick_gelu for OpenAI's weights, gelu for most others (--activation)"
         )
@@ -134,7 +137,7 @@ def _named(name: str, path: Path, activation: Activation | None) -> Foreign:
     if quick:
         _only_where_unknown(activation, f"{name}:{path}")
     elif activation is None and f"{name}-quickgelu" in open_clip.list_models():
-        raise UserError(
+        raise ActivationUnknown(
             f"{path} does not say whether it is a {name} or a {name}-quickgelu: give --activation quick_gelu or gelu"
         )
     model["quick_gelu"] = quick or activation == "quick_gelu"
