@@ -69,7 +69,14 @@ def members(sample: Sample) -> dict[str, bytes | str]:
         image = sample.image
     texts = {"captions": sample.captions, **({"negatives": sample.negatives} if sample.negatives else {})}
     meta = json.dumps({**texts, **sample.meta}, ensure_ascii=False)
-    return {"__key__": sample.key, sample.extension: image, "txt": sample.captions[0].encode(), "json": meta.encode()}
+    written = {
+        "__key__": sample.key,
+        sample.extension: image,
+        "txt": sample.captions[0].encode(),
+        "json": meta.encode(),
+    }
+    # also where webdataset's users look for it, CLIP_benchmark among them
+    return written | ({"cls": str(sample.meta["class"]).encode()} if "class" in sample.meta else {})
 
 
 Job = tuple[str, int, int, int]  # split, number of the shard, first sample, end

@@ -5,6 +5,8 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from calligram.nn.attention import attention
 from calligram.nn.cache import KVCache
+from calligram.nn.frugal import computed_again
 from calligram.nn.mask import Mask
 from calligram.nn.positions import rotate
 
@@ -98,6 +101,8 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(hidden, config.width)
         self.dropout = nn.Dropout(config.dropout)
         self.activation = ACTIVATIONS[config.activation]
+        # a block that is computed again as a whole has no use for it, and PyTorch no way for both
+        self.frugal = True
 
     def forward(
         self,
@@ -107,8 +112,21 @@ class Block(nn.Module):
         mask: Mask | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attention(self.norm_1(x_BTD), cache, layer, mask, rotation))
-        return x_BTD + self.dropout(self.mlp_out(self.activation(self.mlp_in(self.norm_2(x_BTD)))))
+        normed_BTD = self.norm_1(x_BTD)
+        with self._not_kept(normed_BTD, partial(self.norm_1, x_BTD)):
+            x_BTD = x_BTD + self.dropout(self.attention(normed_BTD, cache, layer, mask, rotation))
+        return x_BTD + self.dropout(self._mlp(x_BTD))
+
+    def _mlp(self, x_BTD: Tensor) -> Tensor:
+        normed_BTD = self.norm_2(x_BTD)
+        with self._not_kept(normed_BTD, partial(self.norm_2, x_BTD)):
+            hidden = self.mlp_in(normed_BTD)
+        active = self.activation(hidden)
+        with self._not_kept(active, partial(self.activation, hidden)):
+            return self.mlp_out(active)
+
+    def _not_kept(self, output: Tensor, compute: Callable[[], Tensor]) -> AbstractContextManager:
+        return computed_again(output, compute) if self.frugal else nullcontext()
 
 
 class Transformer(nn.Module):

@@ -13,4 +13,5 @@ def recompute_blocks(task: nn.Module) -> int:
     blocks = blocks_of(task)
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        setattr(block, "frugal", False)  # noqa: B010
     return len(blocks)

@@ -23,7 +23,7 @@ def tar(folder, tmp_path):
 def test_the_side_car_says_what_a_scan_finds(folder, tar):
     written = read_index(folder / "train" / "000000.tar")
     assert list(written) == scan(tar).samples == list(read_index(tar))
-    assert len(written) == 10 and set(written[0].members) == {"png", "txt", "json"}
+    assert len(written) == 10 and set(written[0].members) == {"cls", "png", "txt", "json"}
     describe(tar, "copy.tar")
     assert index.side_car(tar).read_bytes() == index.side_car(folder / "train" / "000000.tar").read_bytes()
 

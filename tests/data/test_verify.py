@@ -165,7 +165,7 @@ def test_an_exchanged_shard(copy):
         (lambda sample: sample.update(png=huge_picture()), ".png: 12000 x 12000 pixels, more than"),
         (lambda sample: sample.update(txt=b" \n"), "the caption is empty"),
         (lambda sample: sample.update(txt=b"caf\xe9"), "the caption is not UTF-8"),
-        (lambda sample: (sample.pop("txt"), sample.pop("json")), "no caption or class"),
+        (lambda sample: [sample.pop(part, None) for part in ("txt", "json", "cls")], "no caption or class"),
         (lambda sample: sample.update(json=b"{"), ".json is not JSON"),
         (lambda sample: sample.update(json=b"\xff"), ".json is not JSON"),
         (lambda sample: sample.update(json=b"[1]"), ".json is not an object"),

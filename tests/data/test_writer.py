@@ -15,6 +15,7 @@ from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
 from calligram.data.sample import Sample
 from calligram.data.source import Source
+from calligram.data.sources.shapes import ShapesSource
 from calligram.data.writer import members, write_shards
 from calligram.errors import UserError
 
@@ -179,3 +180,12 @@ def test_encoded_pictures_keep_their_bytes():
 def test_samples_that_no_shard_can_hold_are_refused(key, captions, message):
     with pytest.raises(UserError, match=message):
         members(Sample(key=key, image=b"", captions=captions))
+
+
+def test_a_class_stands_where_webdataset_looks_for_it(tmp_path):
+    """In a member of its own, for those samples that have one."""
+    write_shards(ShapesSource(num_samples=12, num_test=0, num_holdout=0), tmp_path / "shapes")
+    rows = list(wds.WebDataset(str(tmp_path / "shapes/train/000000.tar"), shardshuffle=False))
+    classes = [json.loads(row["json"]).get("class") for row in rows]
+    assert [int(row["cls"]) if "cls" in row else None for row in rows] == classes
+    assert None in classes and any(number is not None for number in classes)
