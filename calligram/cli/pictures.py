@@ -1,43 +1,201 @@
-"""Pictures that a person names: files, folders and patterns such as ``photos/*.jpg``."""
+"""Pictures that a person names: files, folders, patterns, URLs, lists of these on stdin, shards and tars."""
 
 import glob
-from collections.abc import Iterable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from calligram.data.decode import BadImage, decode_image
+from calligram.cli.tars import read_member, tar_members
+from calligram.data import remote
+from calligram.data.decode import BadImage
+from calligram.data.manifest import FILE_NAME
 from calligram.data.picture_file import SUFFIXES
+from calligram.data.place import PIPE, is_url
 from calligram.errors import UserError
 
+if TYPE_CHECKING:
+    from calligram.data.dataset import Shards
 
-def find_pictures(words: tuple[str, ...]) -> list[Path]:
-    """Each file once, in the order given. A name of nothing stays in the list: reading it tells what is wrong."""
-    found = [path for word in words for path in _named_by(word)]
-    return list(dict.fromkeys(found))
+STDIN = "-"
+PATIENCE = remote.Patience(timeout=30, tries=3)  # less than for a training: one picture may be missing
 
 
-def _named_by(word: str) -> list[Path]:
+@dataclass(frozen=True)
+class Item:
+    """A picture that can be read. ``facts`` tell where it is found again, and of a shard's sample its class."""
+
+    name: str
+    read: Callable[[], bytes] = field(repr=False)  # raises OSError, BadImage or UserError
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Items:
+    """Pictures in the order given; ``total`` is None where a list on stdin or a tar must be read to its end first."""
+
+    parts: tuple[Iterable[Item], ...]
+    total: int | None
+
+    def __iter__(self) -> Iterator[Item]:
+        return chain.from_iterable(self.parts)
+
+
+def find_items(words: Sequence[str], split: str = "test") -> Items:
+    """What the words stand for. A name of nothing is an item, too: reading it tells what is wrong."""
+    parts: list[Iterable[Item]] = []
+    total: int | None = 0
+    plain: list[str] = []
+    for word in words:
+        opened = _open_collection(word, split)
+        if opened is None:
+            plain.append(word)
+            continue
+        parts.append(_files(plain))
+        parts.append(opened)
+        plain = []
+    parts.append(_files(plain))
+    for part in parts:
+        size = len(part) if isinstance(part, Sequence) else getattr(part, "count", None)
+        total = None if total is None or size is None else total + size
+    return Items(tuple(parts), total)
+
+
+def data_set_of(words: Sequence[str]) -> Path | None:
+    """The folder of a data set, where the words name one and nothing else."""
+    return Path(words[0]) if len(words) == 1 and (Path(words[0]) / FILE_NAME).is_file() else None
+
+
+def find_pictures(words: Sequence[str]) -> list[str]:
+    """Paths and URLs, each once, in the order given; names of nothing, too."""
+    found = [_named_by(word) for word in words]
+    return found[0] if len(found) == 1 else list(dict.fromkeys(chain.from_iterable(found)))
+
+
+def reopen(facts: dict[str, Any]) -> Item:
+    """An item by the facts of another one, in another process."""
+    if "shards" in facts:
+        from calligram.data.dataset import Shards
+
+        shards = Shards(facts["shards"], facts["split"])
+        return Item(facts["picture"], lambda: shards[facts["sample"]].image_bytes, facts)
+    if "tar" in facts:
+        return Item(facts["picture"], partial(read_member, Path(facts["tar"]), facts["member"]), facts)
+    return _file(facts["picture"])
+
+
+class _Names(Sequence[Item]):
+    """Files as items that are made when asked for: a million names are held, and no more."""
+
+    def __init__(self, names: list[str]):
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _file(self.names[index])
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """All pictures of a split; their bytes are read as one goes, since a shard is for one thread at a time."""
+
+    shards: "Shards"
+
+    @property
+    def count(self) -> int:
+        return len(self.shards)
+
+    def __iter__(self) -> Iterator[Item]:
+        for i in range(len(self.shards)):
+            yield _sample(self.shards, i)
+
+
+def samples(shards: "Shards") -> Iterable[Item]:
+    """The pictures of a split, with the class of each that has one in its facts."""
+    return _Samples(shards)
+
+
+def _sample(shards: "Shards", i: int) -> Item:
+    from calligram.data.bad import BadSample
+
+    number, row = shards.locate(i)
+    shard = shards.shard(number)
+    name = f"{shards.paths[number]}:{shard.index.key(row)}"
+    facts = {"picture": name, "shards": str(shards.folder), "split": shards.split, "sample": i}
+    try:
+        data = shard.read_image(row)
+        _, meta = shard.read_words(row)
+    except BadSample as error:
+        return Item(name, partial(_raise, str(error)), facts)
+    return Item(name, lambda: data, facts | {"class": meta["class"]} if "class" in meta else facts)
+
+
+def _open_collection(word: str, split: str) -> Iterable[Item] | None:
+    """What holds several pictures and is no folder of files."""
     path = Path(word)
+    if word == STDIN:
+        return (_file(line.rstrip("\n")) for line in sys.stdin if line.strip())
+    if (path / FILE_NAME).is_file():
+        from calligram.data.dataset import Shards
+
+        return samples(Shards(path, split))
+    tars = sorted(path.glob("*.tar")) if path.is_dir() else [path] if path.suffix == ".tar" and path.is_file() else []
+    return _tar_items(tars) if tars else None
+
+
+def _tar_items(tars: list[Path]) -> Iterator[Item]:
+    for tar in tars:
+        for name, data in tar_members(tar):
+            facts = {"picture": f"{tar}:{name}", "tar": str(tar), "member": name}
+            yield Item(facts["picture"], partial(bytes, data), facts)
+
+
+def _files(words: list[str]) -> Sequence[Item]:
+    return _Names(find_pictures(words) if words else [])
+
+
+def _file(name: str) -> Item:
+    if not is_url(name):
+        return Item(name, Path(name).read_bytes, {"picture": name})
+    if name.startswith(PIPE):  # a list of pictures may be a stranger's
+        return Item(name, partial(_raise, "commands are not run for pictures: give a path or a URL"))
+    return Item(name, partial(remote.read, name, PATIENCE), {"picture": name})
+
+
+def _raise(message: str) -> bytes:
+    raise BadImage(message)
+
+
+def _named_by(word: str) -> list[str]:
+    path = Path(word)
+    if is_url(word):
+        return [word]
     if path.is_dir():
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        inside = sorted(_walk(word), key=_by_parts)
         if not inside:
             raise UserError(f"folder {word} has no pictures ({', '.join(sorted(SUFFIXES))})")
         return inside
     if path.exists() or not glob.has_magic(word):
-        return [path]
-    matching = sorted(p for p in map(Path, glob.glob(word, recursive=True)) if p.is_file())
+        return [str(path)]
+    matching = sorted(filter(os.path.isfile, glob.iglob(word, recursive=True)), key=_by_parts)
     if not matching:
         raise UserError(f"no file matches {word!r}")
     return matching
 
 
-def read_pictures(paths: Iterable[Path]) -> Iterator[tuple[Path, Image.Image | str]]:
-    """Each path with its picture, upright RGB, or with what is wrong."""
-    for path in paths:
-        try:
-            yield path, decode_image(path.read_bytes())
-        except BadImage as error:
-            yield path, str(error)
-        except OSError as error:
-            yield path, "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
+def _walk(folder: str) -> Iterator[str]:
+    for inner, _, names in os.walk(os.path.normpath(folder)):
+        for name in names:
+            if os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.normpath(os.path.join(inner, name))
+
+
+def _by_parts(path: str) -> str:
+    """A folder's files before those of a folder whose name only begins alike."""
+    return path.replace(os.sep, "\0")

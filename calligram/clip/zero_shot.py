@@ -1,6 +1,6 @@
 """Classify pictures by words (arXiv 2103.00020): a class is a sentence, or the mean of several.
 
-# B pictures, C labels, P prompts, E embedding
+# B pictures, C labels, P texts, E embedding
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from calligram.clip.classifier import ALONE, Spread, label_vectors
 from calligram.clip.load import load_model
 from calligram.clip.model import Clip
 from calligram.clip.preprocess import prepare
-from calligram.errors import UserError
+from calligram.clip.prompts import Descriptions, make_prompts
 from calligram.nn.image import stack_images
 from calligram.nn.transformer import Activation
 from calligram.tokenizers.text import TextTokenizer
@@ -59,18 +59,20 @@ class ClipPipeline:
         ]
         return self._cat(parts)
 
-    def embed_labels(self, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
-        """One unit vector a label, (C, E): the mean over its prompts, renormalised, as in the paper."""
-        if not labels:
-            raise UserError("the list of labels is empty: name at least one")
-        if not templates:
-            raise UserError("the list of templates is empty: name at least one, '{}' for the label alone")
-        for template in templates:
-            if "{}" not in template:
-                raise UserError(f"template {template!r} has no {{}} where the label goes")
-        prompts = [template.replace("{}", label) for label in labels for template in templates]
-        vectors_CPE = self.embed_texts(prompts).unflatten(0, (len(labels), len(templates)))
-        return F.normalize(vectors_CPE.mean(1), dim=-1)
+    def embed_labels(
+        self,
+        labels: Sequence[str],
+        templates: Sequence[str] = ("{}",),
+        descriptions: Descriptions | None = None,
+        cache: Path | None = None,
+        spread: Spread = ALONE,
+    ) -> Tensor:
+        """One unit vector a label, (C, E): the mean over its prompts, renormalised, as in the paper.
+
+        ``cache`` is a folder where they are kept; ``spread`` shares the work among processes.
+        """
+        prompts = make_prompts(labels, templates, descriptions)
+        return label_vectors(self.model, self.tokenizer, prompts, cache, spread)
 
     def classify(self, images: Images, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """Probabilities (B, C) of each label for each picture."""

@@ -9,6 +9,7 @@ def pictures(tmp_path, monkeypatch) -> Path:
     """The current folder: two drawings, a text that is named as a picture, and a broken one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("CALLIGRAM_CACHE", str(tmp_path / ".cache"))
     for name, colour in (("red", "red"), ("blue", "blue")):
         image = Image.new("RGB", (48, 32), "white")
         ImageDraw.Draw(image).ellipse((12, 4, 36, 28), fill=colour)

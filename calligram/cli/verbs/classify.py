@@ -1,150 +1,173 @@
 """Tells which of some labels fit a picture best, with a CLIP."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from calligram.cli.console import STATUS_FAILED, say
+from calligram.cli.calibrate import calibrated
+from calligram.cli.console import STATUS_FAILED
+from calligram.cli.decoding import Decoded, chunks, decode_ahead, decoder_for
 from calligram.cli.fields import AsJson, Device, OptionalRun
 from calligram.cli.find import find_device, find_run
-from calligram.cli.flags import Names, parse
-from calligram.cli.pictures import find_pictures, read_pictures
-from calligram.cli.table import bar, print_table, shorten
+from calligram.cli.flags import parse
+from calligram.cli.labels import IMAGENET, LabelFlags, read_background, read_labels, read_templates
+from calligram.cli.pictures import Items, data_set_of, find_items
+from calligram.cli.result_files import check_result_file, columns_for, open_file
+from calligram.cli.results import JsonLines, Outcome, Rejection, Result, Tables, Writer
+from calligram.data import cache
+from calligram.data.place import Place
 from calligram.errors import UserError
 from calligram.progress import track
 
 if TYPE_CHECKING:
+    from calligram.clip.label_tree import LabelTree
+    from calligram.clip.scoring import Scorer, Scores
     from calligram.clip.zero_shot import ClipPipeline
 
-PICTURES_AT_ONCE = 256
-PATH_WIDTH, BAR_WIDTH = 28, 20  # columns of the table
+PICTURES_AT_ONCE = 64
+LABELS_CACHE = "labels"  # a folder of the cache
 
 
-class Flags(BaseModel):
+class Flags(LabelFlags):
     """Tells which labels fit each picture best; a label may be a whole sentence.
 
     Exit status 1 where some pictures could not be read, 2 where none could.
     """
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
-    """picture files, folders of them, or patterns in quotes such as 'photos/*.jpg'"""
-    labels: Annotated[Names, tyro.conf.arg(help_behavior_hint="")] = Field((), description="what to choose from")
-    labels_file: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
-        None, description="or a text file with a label a line"
+    """picture files, folders of them, patterns in quotes such as 'photos/*.jpg', URLs, a folder of shards or a .tar;
+    - for a list of paths and URLs on stdin"""
+    mode: Literal["one", "several"] = Field(
+        "one", description="one label a picture, or several, each with a probability of its own"
     )
+    background: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
+        None, description=f"words; a picture nearer to one of them than to any label is none of these; or {IMAGENET}"
+    )
+    calibrate: Annotated[Place | None, tyro.conf.arg(metavar="SHARDS", help_behavior_hint="")] = Field(
+        None, description="labelled pictures, to which the probabilities are fitted"
+    )
+    calibrate_split: str = Field("test", description="split of --calibrate")
+    split: str = Field("test", description="split to classify, of a folder of shards")
     model: OptionalRun = Field(None, description="CLIP run")
-    template: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = Field(
-        (), description="sentence with {} for the label; of several, the mean is taken"
-    )
     top_k: int = Field(5, ge=1, description="labels shown for each picture")
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
+        None, description="write the results to a .csv, .jsonl or .html file"
+    )
     device: Device = "auto"
     as_json: AsJson = False
-
-
-@dataclass(frozen=True)
-class Result:
-    """The best labels of a picture with their probabilities, or what is wrong with it."""
-
-    path: Path
-    best: tuple[tuple[str, float], ...] = ()
-    problem: str | None = None
 
 
 def main(args: list[str]) -> int:
     flags = parse(Flags, args, prog="calligram classify")
     if not flags.images:
         raise UserError("missing: IMAGE...; name at least one picture or folder")
-    labels = read_labels(flags)
-    paths = find_pictures(flags.images)
+    check_result_file(flags.out)
+    data_set = data_set_of(flags.images)
+    tree = read_labels(flags, data_set)
+    templates = read_templates(flags, data_set)
+    words = read_background(flags.background, tree.leaves) if flags.background is not None else []
+    items = find_items(flags.images, flags.split)
+    run = find_run(flags.model, "clip")
     from calligram.clip.zero_shot import load_clip
 
-    clip = load_clip(find_run(flags.model, "clip"), find_device(flags.device))
-    results = list(classify(clip, paths, labels, flags.template or ("{}",), flags.top_k))
-    num_bad = report_unreadable(results)
-    print_json(results) if flags.as_json else print_results(results)
-    return STATUS_FAILED if num_bad else 0
+    clip = load_clip(run, find_device(flags.device))
+    if flags.background == IMAGENET:
+        words = readable(clip, words, templates)
+    scorer = build_scorer(clip, flags, tree, templates, words)
+    outcome = Outcome(open_writers(flags, tree, run))
+    try:
+        for result in classify(clip, scorer, tree, words, items, flags):
+            outcome.add(result)
+        outcome.close()
+    except BaseException:
+        for writer in outcome.writers:
+            writer.abandon()
+        raise
+    if flags.out is not None and not flags.as_json:
+        print(flags.out)
+    return STATUS_FAILED if outcome.num_bad else 0
 
 
-def read_labels(flags: Flags) -> list[str]:
-    """Each label once."""
-    if flags.labels and flags.labels_file is not None:
-        raise UserError("both --labels and --labels-file: give one of them")
-    if flags.labels_file is None:
-        labels = list(flags.labels)
-    else:
-        try:
-            lines = flags.labels_file.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise UserError(f"cannot read --labels-file {flags.labels_file}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"--labels-file {flags.labels_file} is not a UTF-8 text: write a label a line") from None
-        labels = [line.strip() for line in lines if line.strip()]
-    if not labels:
-        raise UserError('the list of labels is empty: give --labels "a cat,a dog", or --labels-file')
-    return list(dict.fromkeys(labels))
+def build_scorer(
+    clip: "ClipPipeline", flags: Flags, tree: "LabelTree", templates: Sequence[str], words: Sequence[str]
+) -> "Scorer":
+    """Vectors of labels and background, from the cache where they lie there; calibrated if that is asked for."""
+    from calligram.clip.prompts import read_descriptions
+    from calligram.clip.scoring import check_several, make_scorer
+
+    if flags.mode == "several":
+        check_several(clip.model, calibrated=flags.calibrate is not None)
+    kept_in = cache.folder() / LABELS_CACHE
+    descriptions = read_descriptions(flags.descriptions) if flags.descriptions is not None else None
+    label_CE = clip.embed_labels(tree.leaves, templates, descriptions, kept_in)
+    background_NE = clip.embed_labels(words, templates or ("{}",), None, kept_in) if words else None
+    scorer = make_scorer(clip.model, label_CE, flags.mode, background_NE)
+    if flags.calibrate is None:
+        return scorer
+    return calibrated(clip, scorer, tree.leaves, flags.calibrate, flags.calibrate_split)
+
+
+def readable(clip: "ClipPipeline", words: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """The words whose prompts the model reads whole: nobody chose them, so that nobody could mend them."""
+    from calligram.clip.prompts import fill
+
+    def fits(word: str) -> bool:
+        longest = max(len(clip.tokenizer.encode(fill(template, word))) for template in templates or ("{}",))
+        return longest + 2 <= clip.tokenizer.context_length  # start and end
+
+    kept = [word for word in words if fits(word)]
+    if not kept:
+        raise UserError(f"--background {IMAGENET}: this model reads too few tokens for its names: give a FILE of words")
+    return kept
+
+
+def open_writers(flags: Flags, tree: "LabelTree", run: Path) -> list[Writer]:
+    """A file takes the table's place on stdout; lines of JSON are printed beside it."""
+    writers: list[Writer] = [JsonLines()] if flags.as_json else []
+    if flags.out is not None:
+        shown = ", ".join(tree.leaves[:20]) + (f" and {len(tree.leaves) - 20} more" if len(tree.leaves) > 20 else "")
+        facts = [("model", str(run)), ("labels", shown)]
+        columns = columns_for(bool(tree.groups), flags.background is not None)
+        top_k = min(flags.top_k, len(tree.leaves))
+        writers.append(open_file(flags.out, top_k, columns, "Pictures and the labels that fit", facts))
+    return writers or [Tables()]
 
 
 def classify(
-    clip: "ClipPipeline", paths: Sequence[Path], labels: list[str], templates: Sequence[str], top_k: int
+    clip: "ClipPipeline", scorer: "Scorer", tree: "LabelTree", words: Sequence[str], items: Items, flags: Flags
 ) -> Iterator[Result]:
+    """A result for each item, in order; pictures are decoded while the model reads those before them."""
     import torch
 
-    # made small at once: a folder of photographs would not fit into memory
-    prepared = (
-        (path, picture if isinstance(picture, str) else clip.prepare(picture))
-        for path, picture in track(read_pictures(paths), "classify", total=len(paths))
-    )
-    while chunk := list(islice(prepared, PICTURES_AT_ONCE)):
-        tensors = [picture for _, picture in chunk if not isinstance(picture, str)]
-        rows = iter(clip.classify(torch.stack(tensors), labels, templates) if tensors else ())
-        for path, picture in chunk:
-            if isinstance(picture, str):
-                yield Result(path, problem=picture)
-            else:
-                top = next(rows).topk(min(top_k, len(labels)))
-                best = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-                yield Result(path, tuple((labels[index], probability) for index, probability in best))
+    as_page = flags.out is not None and flags.out.suffix.lower() == ".html"
+    decoded = decode_ahead(items, decoder_for(clip), 2 * PICTURES_AT_ONCE, thumbnails=as_page)
+    for chunk in chunks(track(decoded, "classify", total=items.total), PICTURES_AT_ONCE):
+        pixels = [each.pixels for each in chunk if each.pixels is not None]
+        rows = iter(results(scorer(clip.embed_images(torch.stack(pixels))), tree, words, flags.top_k) if pixels else ())
+        for each in chunk:
+            yield Result(each.item.name, problem=each.problem) if each.pixels is None else _named(next(rows), each)
 
 
-def report_unreadable(results: Sequence[Result]) -> int:
-    """Number of pictures that could not be read; UserError where there is no other."""
-    bad = [result for result in results if result.problem is not None]
-    if len(bad) == len(results):
-        others = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise UserError(f"cannot read {bad[0].path}{others}: {bad[0].problem}")
-    for result in bad:
-        say(f"calligram: {result.path}: {result.problem}")
-    if bad:
-        say(f"calligram: {len(bad)} of {len(results)} pictures could not be read")
-    return len(bad)
+def results(scores: "Scores", tree: "LabelTree", words: Sequence[str], top_k: int) -> Iterator[Result]:
+    """The best of each row, without the name of its picture."""
+    best = scores.probability_BC.topk(min(top_k, len(tree.leaves)))
+    group_BG = tree.group_probabilities(scores.probability_BC).clamp(max=1)
+    groups = group_BG.topk(min(top_k, len(tree.groups)))
+    for row in range(len(scores.probability_BC)):
+        names = ((tree.leaves[i], p) for i, p in _pairs(best, row))
+        rejection = None
+        if scores.background_B is not None and scores.background_similarity_B is not None:
+            word, similarity = words[int(scores.background_B[row])], float(scores.background_similarity_B[row])
+            rejection = Rejection(word, similarity, float(scores.similarity_B[row]))
+        yield Result("", tuple(names), tuple((tree.groups[i].name, p) for i, p in _pairs(groups, row)), rejection)
 
 
-def print_results(results: Sequence[Result]) -> None:
-    rows = [
-        (
-            "" if rank else shorten(str(result.path), PATH_WIDTH),
-            label,
-            f"{probability:.3f}",
-            bar(probability, BAR_WIDTH),
-        )
-        for result in results
-        for rank, (label, probability) in enumerate(result.best)
-    ]
-    print_table(["picture", "label", "probability", ""], rows, right=[2], squeeze=1)
+def _pairs(top, row: int) -> Iterator[tuple[int, float]]:
+    return zip(top.indices[row].tolist(), top.values[row].tolist(), strict=True)
 
 
-def print_json(results: Sequence[Result]) -> None:
-    """A line a picture."""
-    for result in results:
-        row: dict[str, object] = {"picture": str(result.path)}
-        if result.problem is not None:
-            row["error"] = result.problem
-        else:
-            row["labels"] = [{"label": label, "probability": probability} for label, probability in result.best]
-        print(json.dumps(row, ensure_ascii=False))
+def _named(result: Result, decoded: Decoded) -> Result:
+    return Result(decoded.item.name, result.best, result.groups, result.rejection, thumbnail=decoded.thumbnail)
