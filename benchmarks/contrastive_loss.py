@@ -13,26 +13,28 @@ Where open_clip's matrices would not fit, it is said on stderr and left out.
 
 import json
 import math
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from harness import Row, paired_seconds, row_of_pairs, run
-from open_clip.loss import ClipLoss, SigLipLoss
 from torch import Tensor
 
 from calligram.clip.losses.sigmoid import sigmoid_loss
 from calligram.clip.losses.softmax import softmax_loss
 from calligram.progress import track
 
+Sides = dict[str, Callable[[], Tensor]]
+
 WIDTH, COSINE = 512, 0.3
 SPARE_GIB = 6  # left to the rest of the machine
 # square matrices that open_clip holds at once, measured at 8,192 pairs
-PEER_MATRICES = {"softmax": 5, "sigmoid": 6}
+PEER_MATRICES = {"softmax": 4, "sigmoid": 5}
 PEER = {"softmax": "open_clip ClipLoss", "sigmoid": "open_clip SigLipLoss"}
 START = {"softmax": (1 / 0.07, 0.0), "sigmoid": (10.0, -10.0)}
 
@@ -44,18 +46,20 @@ def features(num: int) -> tuple[Tensor, Tensor]:
     return image.requires_grad_(), text.requires_grad_()
 
 
-def losses(loss: str, num: int) -> tuple[list[Tensor], dict[str, Callable[[], Tensor]]]:
+def losses(loss: str, num: int, sides: Sequence[str] = ("ours", "peer")) -> tuple[list[Tensor], Sides]:
     """Inputs, and each side's value of them."""
     scale, bias = (torch.tensor(x, requires_grad=True) for x in START[loss])
     (image, text), label = features(num), torch.arange(num)
-    if loss == "softmax":
-        ours, peer = lambda: softmax_loss(image, text, scale, label)[0], lambda: ClipLoss()(image, text, scale)
-        return [image, text, scale], {"ours": ours, "peer": peer}
-    ours, peer = (
-        lambda: sigmoid_loss(image, text, scale, bias, label)[0],
-        lambda: SigLipLoss()(image, text, scale, bias),
-    )
-    return [image, text, scale, bias], {"ours": ours, "peer": peer}
+    inputs = [image, text, scale] if loss == "softmax" else [image, text, scale, bias]
+    ours = softmax_loss if loss == "softmax" else sigmoid_loss
+    values: Sides = {"ours": lambda: ours(*inputs, label)[0]}
+    if "peer" in sides:
+        # not above: it takes seconds, which the processes that measure our memory can do without
+        from open_clip.loss import ClipLoss, SigLipLoss
+
+        peer = ClipLoss() if loss == "softmax" else SigLipLoss()
+        values["peer"] = lambda: peer(*inputs)
+    return inputs, {side: values[side] for side in sides}
 
 
 def step(inputs: list[Tensor], value: Callable[[], Tensor]) -> Tensor:
@@ -99,7 +103,7 @@ def exact(loss: str, inputs: list[Tensor], rows: int = 512) -> list[Tensor]:
     return [value, *gradients]
 
 
-def errors(loss: str, inputs: list[Tensor], sides: dict[str, Callable[[], Tensor]], truth: list[Tensor]) -> dict:
+def errors(loss: str, inputs: list[Tensor], sides: Sides, truth: list[Tensor]) -> dict:
     """The relative errors of the value and of the gradient that is worst, of each side."""
     found = {}
     for side, value in sides.items():
@@ -117,9 +121,9 @@ def own_memory() -> dict[str, int]:
 
 def peak(loss: str, side: str, num: int) -> None:
     """Print the MiB that one pass takes beyond what was there before: for a process of its own."""
-    small_inputs, small = losses(loss, 64)
+    small_inputs, small = losses(loss, 64, [side])
     step(small_inputs, small[side])
-    inputs, sides = losses(loss, num)
+    inputs, sides = losses(loss, num, [side])
     before = own_memory()["VmRSS"]
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     step(inputs, sides[side])
@@ -128,7 +132,10 @@ def peak(loss: str, side: str, num: int) -> None:
 
 def peak_of(loss: str, side: str, num: int) -> float:
     command = [sys.executable, __file__, "peak", loss, side, str(num), str(torch.get_num_threads())]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # glibc keeps what was freed for later, so that a pass would seem to take nothing: large blocks go back at once
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": str(2**18), "MALLOC_TRIM_THRESHOLD_": str(2**18)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    return json.loads(done.stdout)
 
 
 def free_gib() -> float:
@@ -153,10 +160,9 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def measure_one(loss: str, num: int, peaks: dict[tuple[str, int], float]) -> Iterator[Row]:
-    case, peer = f"{loss}, {num:,} pairs", PEER[loss] if fits(loss, num) else "nothing: open_clip's does not fit"
-    inputs, sides = losses(loss, num)
-    if not peer.startswith("open_clip"):
-        del sides["peer"]
+    both = fits(loss, num)
+    case, peer = f"{loss}, {num:,} pairs", PEER[loss] if both else "nothing: open_clip's does not fit"
+    inputs, sides = losses(loss, num, ["ours", "peer"] if both else ["ours"])
     if "peer" in sides:
         repeats = max(2, min(7, 2**14 // num))
         pairs = paired_seconds(*(lambda value=value: step(inputs, value) for value in sides.values()), repeats=repeats)

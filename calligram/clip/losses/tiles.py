@@ -31,7 +31,8 @@ class Tiles:
     """Walks over tiles, in buffers that are used again."""
 
     def __init__(self, like: Tensor, size: int | None = None):
-        self.size = size or (CPU_TILE if like.device.type == "cpu" else GPU_TILE)
+        # tiles with equal labels cost more: in a small batch smaller ones leave more of it without
+        self.size = size or min(CPU_TILE if like.device.type == "cpu" else GPU_TILE, max(256, len(like) // 4))
         self._buffers = [like.new_empty(0), like.new_empty(0)]
 
     def walk(
