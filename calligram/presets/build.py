@@ -100,10 +100,12 @@ def _origin(config: TokenizerRun | ClipRun | DalleRun, run: Path) -> Origin | No
     """What the run begins with; none where it has got beyond that."""
     if config.init is None or runs.checkpoints(run):
         return None
+    origin = None
     if distributed.is_main():  # first, since it may have to be fetched
-        find_origin(config.init, config.type).give_words(run)
+        origin = find_origin(config.init, config.type)
+        origin.give_words(run)
     distributed.barrier()
-    return find_origin(config.init, config.type)
+    return origin or find_origin(config.init, config.type)
 
 
 def _leave_as_it_was(run: Path, config: bytes | None) -> None:

@@ -17,7 +17,7 @@ from calligram.train.frozen import rest
 from calligram.train.guard import Guard
 from calligram.train.interrupt import Interrupt
 from calligram.train.metrics import Metrics
-from calligram.train.optimizer import build_optimizer
+from calligram.train.optimizer import build_optimizer, set_learning_rate
 from calligram.train.recompute import recompute_blocks
 from calligram.train.schedule import learning_rate
 from calligram.train.sharding import clip_grad_norm
@@ -55,37 +55,31 @@ def train(
     if config.compile:
         task.compile()
     backward = Backward(task, config, device)
-    scaler = backward.scaler
     optimizer = build_optimizer(model, config)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
     guard = Guard(model, config.max_skipped)
-    state = TrainingState(model, optimizer, ema, batches, guard, scaler)
+    state = TrainingState(model, optimizer, ema, batches, guard, backward.scaler)
     first_step = checkpoint.restore(run, state)
     after_step = getattr(task, "after_step", lambda: None)
     interrupt, writer = Interrupt(), Writer(run, Keep(config.keep_last, config.keep_every))
     watch = watch or Watch()
+    metrics = Metrics(run, config, first_step, lambda: batches.facts() | guard.facts())
 
-    def facts() -> dict[str, float]:
-        return batches.facts() | guard.facts()
-
-    with interrupt.listening(), writer.finishing(), Metrics(run, config, first_step, facts) as metrics:
+    with interrupt.listening(), writer.finishing(), metrics:
         for step, batch in enumerate(metrics.waiting(batches), start=first_step):
             distributed.seed_step(config.seed, step)
-            lr = learning_rate(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = lr * group["lr_scale"]
-
+            lr = set_learning_rate(optimizer, learning_rate(step, config))
             guard.remember()
             values = backward(batch)
-            scaler.unscale_(optimizer)
+            backward.scaler.unscale_(optimizer)
             norm = clip_grad_norm([*model.parameters()], config.grad_clip)
             taken = guard.allows(norm, step + 1, config.lr)
             if taken:
-                scaler.step(optimizer)
+                backward.scaler.step(optimizer)
                 after_step()
                 if ema is not None:
                     ema.update()
-            scaler.update()
+            backward.scaler.update()
             optimizer.zero_grad(set_to_none=True)
 
             done = step + 1

@@ -45,6 +45,13 @@ def _group(config: TrainConfig, kind: Kind, parameters: list[nn.Parameter]) -> d
     return group
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> float:
+    """Each group its share of the learning rate, which is returned."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+    return lr
+
+
 def layer_scales(names: list[str], decay: float) -> dict[str, float]:
     """By a parameter's name: ``decay`` to the power of the layers between it and the end of its tower.
 
