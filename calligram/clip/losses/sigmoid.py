@@ -4,13 +4,13 @@
 # R rows and S columns of a tile
 """
 
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from calligram.clip.losses.at_once import Gradients, Wanted, at_once
 from calligram.clip.losses.labels import sort_by_label
 from calligram.clip.losses.ring import ALONE, Ring, Tensors, travel
 from calligram.clip.losses.tiles import LN_2, LOG2_E, Tile, Tiles, eager, scale_gradient, working_dtype
@@ -29,57 +29,18 @@ def sigmoid_loss(
     count, labels have to agree, all processes have to weigh the loss alike, and the mean of the processes' losses is
     that of one process with the whole batch.
     """
-    inputs = (image_BE, text_CE, scale, bias)
-    wanted = tuple(torch.is_grad_enabled() and x.requires_grad for x in inputs)
     # out of autocast, which would round the scores to 8 bits
     with torch.autocast(image_BE.device.type, enabled=False):
         dtype = working_dtype(image_BE, text_CE)
         image_BE, text_CE, label_C = sort_by_label(image_BE.to(dtype), text_CE.to(dtype), label_C)
-        return _Sigmoid.apply(image_BE, text_CE, scale, bias, label_C, ring, wanted)
-
-
-Gradients = tuple[Tensor | None, ...]
-
-
-class _Sigmoid(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        image_BE: Tensor,
-        text_CE: Tensor,
-        scale: Tensor,
-        bias: Tensor,
-        label_C: Tensor,
-        ring: Ring,
-        wanted: tuple[bool, ...],
-    ) -> tuple[Tensor, Tensor]:
-        loss, accuracy, ctx.gradients = _pass(image_BE, text_CE, scale, bias, label_C, ring, wanted)
-        ctx.save_for_backward(image_BE, text_CE, scale, bias, label_C)
-        ctx.ring, ctx.wanted = ring, wanted
-        ctx.mark_non_differentiable(accuracy)
+        compute = partial(_pass, label_C=label_C, ring=ring)
+        loss, accuracy = at_once(compute, (image_BE, text_CE, scale, bias))
         return loss, accuracy
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:  # a second time: the first has taken them along
-            with torch.autocast(gradient.device.type, enabled=False):
-                image_BE, text_CE, scale, bias, label_C = ctx.saved_tensors
-                gradients = _pass(image_BE, text_CE, scale, bias, label_C, ctx.ring, ctx.wanted)[2]
-        return *(x if x is None else x.mul_(gradient) for x in gradients), None, None, None
 
-
-def _pass(
-    image_BE: Tensor,
-    text_CE: Tensor,
-    scale: Tensor,
-    bias: Tensor,
-    label_C: Tensor,
-    ring: Ring,
-    wanted: tuple[bool, ...],
-) -> tuple[Tensor, Tensor, Gradients]:
+def _pass(inputs: Tensors, wanted: Wanted, label_C: Tensor, ring: Ring) -> tuple[Tensor, tuple[Tensor], Gradients]:
     """Loss, accuracy and the gradients that are wanted of features, scale and bias."""
+    image_BE, text_CE, scale, bias = inputs
     num, of_image, of_text = len(image_BE), wanted[0] or (wanted[2] and not wanted[1]), wanted[1]
     factor, offset = ((x.double() * LOG2_E).to(image_BE.dtype) for x in (scale, bias))
     total_2, nearest_2B = image_BE.new_zeros(2, dtype=torch.double), image_BE.new_full((2, num), -torch.inf)
@@ -108,7 +69,7 @@ def _pass(
         x, gradient = (image_BE, image_gradient_BE) if image_known else (text_CE, text_gradient[0])
         of_scale = scale_gradient(x, gradient, scale)
     gradients = (image_gradient_BE if wanted[0] else None, *(text_gradient or (None,)), of_scale)
-    return loss.to(image_BE.dtype), accuracy, (*gradients, bias_gradient.to(bias.dtype) if wanted[3] else None)
+    return loss.to(image_BE.dtype), (accuracy,), (*gradients, bias_gradient.to(bias.dtype) if wanted[3] else None)
 
 
 def _add_tile(tile: Tile, tiles: Tiles, total_2: Tensor, nearest_2R: Tensor) -> Tensor:

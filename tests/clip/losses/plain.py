@@ -31,6 +31,15 @@ def sigmoid(logits_BC: Tensor, label_C: Tensor) -> Tensor:
     return -F.logsigmoid(sign_BC * logits_BC).sum() / len(logits_BC)
 
 
+def distillation(scores_BB: Tensor, teacher_BB: Tensor) -> Tensor:
+    """Cross-entropy of the student's softmax under the teacher's, the mean of rows and columns."""
+
+    def one(student: Tensor, teacher: Tensor) -> Tensor:
+        return -(teacher.softmax(1) * student.log_softmax(1)).sum(1).mean()
+
+    return (one(scores_BB, teacher_BB) + one(scores_BB.T, teacher_BB.T)) / 2
+
+
 def accuracy(logits_BC: Tensor, label_C: Tensor) -> float:
     same_BC = label_C[: len(logits_BC), None] == label_C
     return same_BC.gather(1, logits_BC.argmax(1, keepdim=True)).double().mean().item()

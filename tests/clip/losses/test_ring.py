@@ -10,6 +10,7 @@ from queue import Queue
 import pytest
 import torch
 
+from calligram.clip.losses.distill import distillation_loss
 from calligram.clip.losses.ring import ALONE, Ring, anywhere, travel
 from calligram.clip.losses.sigmoid import sigmoid_loss
 from calligram.clip.losses.softmax import softmax_loss
@@ -106,6 +107,41 @@ def test_a_ring_has_the_loss_and_gradient_of_the_whole_batch(size, formula, kind
     compare(shares, expected_of(case, size, formula), TOLERANCE[dtype])
 
 
+def lesson(size: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """A whole batch of a student and of its teacher, whose features are wider."""
+    generator, num = torch.Generator().manual_seed(size), 5 * size
+    student = [plain.unit(num, 16, generator), plain.unit(num, 16, generator), torch.tensor(9.0)]
+    return student, [plain.unit(num, 24, generator), plain.unit(num, 24, generator), torch.tensor(30.0)]
+
+
+def share_of_lesson(size: int, ring: Ring, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+    """Loss and gradients of one process; and a number, as of the others, which here is no accuracy."""
+    sides = [[x.view(ring.size, -1, x.shape[1])[ring.rank] if x.ndim else x for x in side] for side in lesson(size)]
+    student, teacher = ([x.to(dtype).clone() for x in side] for side in sides)
+    student = [x.requires_grad_() for x in student]
+    loss = distillation_loss(*student, *teacher, ring)
+    gradients = torch.autograd.grad(loss, student, retain_graph=True)
+    again = torch.autograd.grad(loss, student)  # what was kept is gone: all processes compute it anew
+    assert all(torch.equal(a, b) for a, b in zip(gradients, again, strict=True))
+    return loss.detach(), torch.zeros(()), gradients
+
+
+def expected_of_lesson(size: int) -> tuple[torch.Tensor, list[torch.Tensor], float]:
+    student, teacher = ([x.double() for x in side] for side in lesson(size))
+    student = [x.requires_grad_() for x in student]
+    scores, goal = (side[2] * side[0] @ side[1].T for side in (student, teacher))
+    loss = plain.distillation(scores, goal)
+    return loss.detach(), list(torch.autograd.grad(loss, student)), 0.0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_teacher_of_a_ring_teaches_as_one_of_the_whole_batch(size, dtype, odd_tiles):
+    odd_tiles(size)
+    shares = in_threads(size, lambda ring: share_of_lesson(size, ring, dtype))
+    compare(shares, expected_of_lesson(size), 6 * TOLERANCE[dtype])  # scores to 30 know 2e-6 of themselves
+
+
 def test_what_travels_is_seen_by_all_and_comes_home_changed():
     def work(ring):
         seen = []
@@ -163,6 +199,8 @@ def each_process() -> None:
                 for dtype in TOLERANCE:
                     case = whole_batch(ring.size, ring.size, kind)
                     found[kind, formula.__name__, str(dtype)] = share_of(case, ring, formula, dtype)
+        for dtype in TOLERANCE:
+            found["lesson", str(dtype)] = share_of_lesson(ring.size, ring, dtype)
         # Python's own numbers and tensors only, read back without unpickling anything else
         torch.save({"/".join(key): value for key, value in found.items()}, Path(sys.argv[2]) / f"{ring.rank}.pt")
         distributed.barrier()
@@ -183,6 +221,9 @@ def test_real_processes_have_the_loss_and_gradient_of_the_whole_batch(size, tmp_
                 shares = [one[f"{kind}/{formula.__name__}/{dtype}"] for one in found]
                 expected = expected_of(whole_batch(size, size, kind), size, formula)
                 worst[dtype] = max(worst[dtype], compare(shares, expected, TOLERANCE[dtype]))
+    for dtype in TOLERANCE:
+        shares = [one[f"lesson/{dtype}"] for one in found]
+        worst[dtype] = max(worst[dtype], compare(shares, expected_of_lesson(size), 6 * TOLERANCE[dtype]))
     print(size, worst)
 
 
