@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -20,16 +20,20 @@ from calligram.errors import UserError
 
 log = logging.getLogger(__name__)
 TextToIds = Callable[[list[str]], Tensor]
+NO_OTHERS: Mapping[str, TextToIds] = {}
 TEXTS = {"caption": "text", "negative": "negative_text"}  # in a sample → its ids in a batch
 VERSION = 2  # of the state, and of the order and the random numbers that it stands for
 DECODER = "turbo-1"  # which pixels a picture's bytes become
 
 
 class Collate:
-    """Stack samples; captions become "text" ids, and negatives "negative_text", where a text tokenizer is given."""
+    """Stack samples; captions become "text" ids, and negatives "negative_text", where a text tokenizer is given.
 
-    def __init__(self, text_to_ids: TextToIds | None):
-        self.text_to_ids = text_to_ids
+    ``others`` are further tokenizers of the captions, by the names of their ids in a batch.
+    """
+
+    def __init__(self, text_to_ids: TextToIds | None, others: Mapping[str, TextToIds] = NO_OTHERS):
+        self.text_to_ids, self.others = text_to_ids, others
 
     def __call__(self, samples: list[dict] | list[Failed]) -> dict[str, Any] | Failed:
         first = samples[0]
@@ -41,7 +45,7 @@ class Collate:
         if self.text_to_ids is not None:
             for key in TEXTS.keys() & first.keys():
                 batch[TEXTS[key]] = self.text_to_ids([s[key] for s in samples])
-        return batch
+        return batch | {name: to_ids([s["caption"] for s in samples]) for name, to_ids in self.others.items()}
 
 
 class Batches:
@@ -50,7 +54,8 @@ class Batches:
     Its state is where it stands and what its order depends on: a few numbers, the same in every process and for any
     number of processes and workers. That is why there is no loader underneath that keeps the state of its workers.
 
-    ``sum_over_processes`` adds up a list of numbers over all processes; left out, this process is alone.
+    ``sum_over_processes`` adds up a list of numbers over all processes; left out, this process is alone. For
+    ``text_to_ids`` and ``others`` see :class:`Collate`.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class Batches:
         rank: int = 0,
         world_size: int = 1,
         sum_over_processes: Callable[[list[int]], list[int]] = list,
+        others: Mapping[str, TextToIds] = NO_OTHERS,
     ):
         config = dataset.config
         self.dataset, self.num_steps, self.rank, self.world_size = dataset, num_steps, rank, world_size
@@ -72,7 +78,7 @@ class Batches:
         weights = config.weights or tuple(float(sum(count)) for count in counts)
         self.plan = Plan(counts, batch_size, seed, weights, lanes, config.shuffle_shards)
         dataset.seed = seed
-        self.collate = Collate(text_to_ids)
+        self.collate = Collate(text_to_ids, others)
         self.ledger = Ledger(config.max_bad, config.max_bad_in_a_row)
         self.step = 0
         self.totals = [0] * (1 + len(REASONS))  # delivered and bad samples of all processes, when last summed up

@@ -152,6 +152,13 @@ class TextTokenizer:
         """16 hex digits that tell tokenizers apart: the head of the SHA-256 of the saved file."""
         return hashlib.sha256(self._canonical_json.encode("utf-8")).hexdigest()[:16]
 
+    @property
+    def word_fingerprint(self) -> str:
+        """As ``fingerprint``, but the same for tokenizers that differ in where they cut a text alone."""
+        stored = json.loads(self._canonical_json)
+        kept = {name: x for name, x in stored.items() if name not in ("context_length", "vocab_size")}
+        return hashlib.sha256(_canonical(kept).encode("utf-8")).hexdigest()[:16]
+
     @cached_property
     def _canonical_json(self) -> str:
         return self._as_json()

@@ -114,6 +114,13 @@ def test_negatives_become_ids_of_their_own(folder):
     assert Collate(None)(samples).keys() == {"image", "replaced"}
 
 
+def test_captions_may_become_ids_of_other_tokenizers_too(folder):
+    samples = [training_set(folder)[ref(i, 0)] for i in range(3)]
+    batch = Collate(lengths, {"letters": lambda texts: 10 * lengths(texts)})(samples)
+    assert batch.keys() == {"image", "text", "letters", "replaced"}
+    assert torch.equal(batch["letters"], 10 * batch["text"])
+
+
 def test_data_without_negatives_is_refused_by_name(tmp_path):
     Image.new("RGB", (16, 16)).save(tmp_path / "own.png")
     (tmp_path / "own.txt").write_text("a black square")
