@@ -12,6 +12,7 @@ from calligram.clip.losses.ring import ALONE, Ring
 from calligram.clip.losses.sigmoid import sigmoid_loss
 from calligram.clip.losses.softmax import softmax_loss
 from calligram.clip.model import MAX_LOGIT_SCALE, Clip
+from calligram.clip.teacher import Teacher
 
 OF_THE_PAPER = SoftmaxConfig()
 
@@ -25,16 +26,21 @@ class ClipTask(nn.Module):
     A picture's positives are all texts with the same token ids: in a batch with few distinct captions
     CLIP's own loss, one right text a picture, would push every picture away from most copies of its caption.
     ``loss`` may ask for that all the same. Along the ``ring`` the texts of all processes come by.
+
+    With a ``teacher`` its loss, over the true pairs alone, is added to the other.
     """
 
-    def __init__(self, model: Clip, loss: LossConfig = OF_THE_PAPER, ring: Ring = ALONE):
+    def __init__(
+        self, model: Clip, loss: LossConfig = OF_THE_PAPER, ring: Ring = ALONE, teacher: Teacher | None = None
+    ):
         super().__init__()
         self.model = model
         self.loss = loss
         self.ring = ring
+        self.teacher = teacher
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.compare(self.embed(batch))
+        return self.compare(self.embed(batch) | self.observe(batch))
 
     def embed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the loss compares; a part of a batch at a time is embedded as it would be in the whole."""
@@ -46,6 +52,10 @@ class ClipTask(nn.Module):
         label, wrong_label = label_C.split(sizes)
         features = {"image": self.model.encode_image(batch["image"]), "text": text, "label": label}
         return features | ({"wrong_text": wrong_text, "wrong_label": wrong_label} if len(wrong_ids) else {})
+
+    def observe(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the loss compares besides, of which no weight here learns."""
+        return self.teacher.embed(batch) if self.teacher is not None else {}
 
     def compare(self, features: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a whole batch, and metrics."""
@@ -64,6 +74,9 @@ class ClipTask(nn.Module):
             loss, accuracy = sigmoid_loss(image_BE, text_CE, scale, bias, label_C, self.ring)
         else:
             loss, accuracy = softmax_loss(image_BE, text_CE, scale, label_C, self.ring)
+        if self.teacher is not None:
+            distance = self.teacher.loss(image_BE, features["text"], scale, features, self.ring)
+            loss, metrics["distillation_loss"] = loss + self.teacher.weight * distance, distance.detach()
         return loss, {"batch_accuracy": accuracy.float(), **metrics}
 
     def _numbers(self, label_C: Tensor) -> Tensor:

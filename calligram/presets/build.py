@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,13 @@ from torch import nn
 from calligram import runs
 from calligram.clip.model import Clip
 from calligram.clip.task import ClipTask
+from calligram.clip.teacher import IDS
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.dalle.draw import DallePipeline, build_dalle
 from calligram.dalle.task import DalleTask
 from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
-from calligram.data.loader import Batches
+from calligram.data.loader import NO_OTHERS, Batches, TextToIds
 from calligram.data.permute import mix, permute
 from calligram.data.tokens import Tokens, write_tokens
 from calligram.data.training import TrainingSet, open_sources
@@ -29,6 +30,7 @@ from calligram.data.transforms import AugmentConfig
 from calligram.errors import Interrupted, UserError
 from calligram.eval.task import Models
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun, WatchConfig
+from calligram.presets.teacher import load_teacher
 from calligram.presets.warm_start import Origin, find_origin, warm_start
 from calligram.presets.watch import build_watch
 from calligram.tokenizers.fsq import FSQTokenizer
@@ -186,12 +188,15 @@ def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
         log.warning("model.preprocess says how pictures are read after the training, which itself reads them as ours")
     data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
     text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
+    teacher = load_teacher(config.distill, text, run, device)
+    others = {} if teacher is None or teacher.shares_words else {IDS: teacher.tokenizer}
     # what is resumed has weights of its own
     model_config = config.model.without_download() if runs.checkpoints(run) else config.model
     _seed_weights(config)
     model = Clip(model_config, text.vocab_size, text.end_id)
     models = Models(clip=ClipPipeline(model, text))
-    return ClipTask(model, config.loss, distributed.Ring()), _batches(config, data, text), models
+    task = ClipTask(model, config.loss, distributed.Ring(), teacher)
+    return task, _batches(config, data, text, others), models
 
 
 def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:
@@ -262,7 +267,12 @@ def _warn_of_cuts(text: TextTokenizer, captions: list[str]) -> None:
         )
 
 
-def _batches(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text: TextTokenizer | None) -> Batches:
+def _batches(
+    config: TokenizerRun | ClipRun | DalleRun,
+    data: TrainingSet,
+    text: TextTokenizer | None,
+    others: Mapping[str, TextToIds] = NO_OTHERS,
+) -> Batches:
     train = config.train
     return Batches(
         data,
@@ -273,4 +283,5 @@ def _batches(config: TokenizerRun | ClipRun | DalleRun, data: TrainingSet, text:
         distributed.rank(),
         distributed.world_size(),
         distributed.sum_up,
+        others,
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from calligram.clip.losses.config import LossConfig, SigmoidConfig, SoftmaxConfig
+from calligram.clip.losses.config import DistillConfig, LossConfig, SigmoidConfig, SoftmaxConfig
 from calligram.clip.model import ClipConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
@@ -69,6 +69,7 @@ class ClipRun(_Run):
     model: ClipConfig = ClipConfig()
     text_tokenizer: TextTokenizerConfig = TextTokenizerConfig()
     loss: LossConfig = SoftmaxConfig()
+    distill: DistillConfig = DistillConfig()
     hard_negatives: bool = Field(
         default=False,
         description="set each picture against a caption that is nearly true, too; the data must have negatives",

@@ -22,10 +22,17 @@ Found = dict[str, Tensor]
 
 
 class Coupling(Protocol):
-    """A task whose loss couples the samples of a batch; ``task(batch)`` is ``compare(embed(batch))``."""
+    """A task whose loss couples the samples of a batch.
+
+    ``task(batch)`` is ``compare(embed(batch) | observe(batch))``.
+    """
 
     def embed(self, part: Batch) -> Mapping[str, Tensor]:
         """What the loss compares, with the samples in the first dimension of each tensor."""
+        ...
+
+    def observe(self, part: Batch) -> Mapping[str, Tensor]:
+        """More of it, which has no gradient, and so is asked for once."""
         ...
 
     def compare(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Found]: ...
@@ -68,7 +75,7 @@ class Backward:
         for part, _ in self._split(batch):
             noises.append(_noise(self.device))
             with torch.no_grad(), self.autocast, _statistics_kept(self.task):
-                embedded.append(self.parallel("embed", part))
+                embedded.append({**self.parallel("embed", part), **cast(Coupling, self.task).observe(part)})
         features = {name: torch.cat([f[name] for f in embedded]) for name in embedded[0]}
         loss, found, pulls, own_pulls = self._compared(features)
 

@@ -12,10 +12,12 @@ from torch import nn
 
 from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.task import ClipTask
+from calligram.clip.teacher import Teacher
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import Dalle, DalleConfig
 from calligram.dalle.task import DalleLossConfig, DalleTask
 from calligram.nn.transformer import TransformerConfig
+from calligram.tokenizers.text import TextTokenizer
 from calligram.train.backward import Backward
 from calligram.train.config import TrainConfig
 from calligram.train.frozen import freeze
@@ -62,6 +64,35 @@ def test_the_gradient_of_every_parameter_is_that_of_the_whole_batch(parts, negat
     assert "model.logit_scale" in found and all(g is not None and g.abs().max() > 0 for g in found.values())
     for name, gradient in whole.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-12, rtol=1e-10, msg=name)
+
+
+def teacher_of(task: ClipTask, dtype=torch.float64) -> Teacher:
+    """One that is larger and warmer, and reads the same words."""
+    own = task.model.config
+    image = own.image.model_copy(update={"transformer": TransformerConfig(width=12, num_layers=1, num_heads=2)})
+    torch.manual_seed(1)
+    model = Clip(own.model_copy(update={"image": image, "init_scale": 40.0, "embed_dim": 6}), 12, end_id=2)
+    words = TextTokenizer.train(["a"], context_length=6)
+    return Teacher(model.to(dtype), words, words)
+
+
+@pytest.mark.parametrize("negatives", [False, True])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_teacher_teaches_the_same_in_parts_and_is_asked_once(parts, negatives, monkeypatch):
+    batch, found, asked = batch_of(12, negatives), [], []
+    embed = Teacher.embed
+    monkeypatch.setattr(Teacher, "embed", lambda self, part: asked.append(len(part["text"])) or embed(self, part))
+    for number in (1, parts):
+        task = clip_task()
+        plain_loss, _ = task(batch)
+        task.teacher = teacher_of(task)
+        values, named = gradients(task, batch, number)
+        assert values["loss"] - values["distillation_loss"] == pytest.approx(float(plain_loss.detach()))
+        found.append((values, named))
+    assert asked == [12, *[12 // parts] * parts]
+    (values, named), (values_in_parts, named_in_parts) = found
+    torch.testing.assert_close(values_in_parts, values, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(named_in_parts, named, atol=1e-10, rtol=1e-10)
 
 
 def test_dropout_is_the_same_both_times():

@@ -14,6 +14,7 @@ from calligram import runs
 from calligram.clip.task import ClipTask
 from calligram.train import distributed
 from tests.train.processes import ENVIRONMENT, command
+from tests.train.test_distill import taught_run
 from tests.train.test_resume import clip_run, dalle_run, tokenizer_run
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +133,7 @@ if __name__ == "__main__":
     [
         *((build_run, parallel, 1) for build_run in (tokenizer_run, clip_run, dalle_run) for parallel in WAYS),
         *((clip_run, parallel, 2) for parallel in WAYS),
+        *((taught_run, parallel, parts) for parallel in WAYS for parts in (1, 2)),
     ],
 )
 def test_torchrun_trains_as_one_process_does(drawings, tmp_path, build_run, parallel, parts):
