@@ -1,10 +1,11 @@
 """A tokenizer of Hugging Face as it is, for models that were trained with it."""
 
+import json
 import string
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from tokenizers import Tokenizer
@@ -14,7 +15,10 @@ from calligram.tokenizers.text import TextTokenizer, repair
 
 Cleaning = Literal["none", "whitespace", "lower", "canonicalize"]
 TOKENIZER_JSON = "tokenizer.json"
-_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
+TOKENIZER_CONFIG = "tokenizer_config.json"
+CLEANING_KEY = "calligram_cleaning"  # in there, of tokenizers that we wrote
+PUNCTUATION = string.punctuation.replace("_", "")
+_WITHOUT_PUNCTUATION = str.maketrans("_", " ", PUNCTUATION)
 
 
 class HFTextTokenizer(TextTokenizer):
@@ -95,7 +99,7 @@ class HFTextTokenizer(TextTokenizer):
         if self.cleaning == "none":
             return text
         if self.cleaning == "canonicalize":
-            text = repair(text).translate(_PUNCTUATION).lower()
+            text = repair(text).translate(_WITHOUT_PUNCTUATION).lower()
         elif self.cleaning == "lower":
             text = repair(text).lower()
         return " ".join(repair(text).split())
@@ -111,3 +115,12 @@ def has_tokenizer(folder: Path) -> bool:
 
 def _first_id(*ids: int | None) -> int | None:
     return next((index for index in ids if index is not None), None)
+def written_cleaning(folder: Path) -> Cleaning | None:
+    """What was done to texts before a tokenizer that we wrote; None for others', whose files do not say."""
+    try:
+        found = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8")).get(CLEANING_KEY)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in get_args(Cleaning) else None
+
+

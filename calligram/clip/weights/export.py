@@ -49,7 +49,7 @@ def export_hf(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
     state = to_theirs(model.state_dict(), hf_rules(model.config))
     config = _hf_config(model.config, tokenizer)
     make_folder(out)
-    save_for_transformers(tokenizer, out)
+    save_for_transformers(tokenizer, out, reads_padding=hf_kind(model.config) == "siglip")
     _write(out / "config.json", config)
     _write(out / "preprocessor_config.json", _hf_preprocessor(model.config))
     _save(state, out / HF_WEIGHTS[0])

@@ -28,7 +28,7 @@ from calligram.clip.weights.open_clip import (
 from calligram.errors import UserError
 from calligram.nn.transformer import Activation
 from calligram.tokenizers.clip_bpe import CLIP_VOCAB_SIZE
-from calligram.tokenizers.hf import Cleaning, HFTextTokenizer, has_tokenizer
+from calligram.tokenizers.hf import Cleaning, HFTextTokenizer, has_tokenizer, written_cleaning
 from calligram.tokenizers.text import TextTokenizer
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -103,7 +103,8 @@ def _hf_folder(folder: Path) -> Foreign:
     found = config_from_hf(read_json(folder / runs.CONFIG), read_json(preprocessor) if preprocessor.is_file() else {})
     state = to_ours(read_folder(folder, HF_WEIGHTS), hf_rules(found.config), IGNORED)
     # SigLIP's is not in its tokenizer.json
-    cleaning: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
+    usual: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
+    cleaning = written_cleaning(folder) or usual
     return Foreign(found.config, state, _tokenizer(found.config, found.vocab_size, folder, "", cleaning))
 
 
