@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from calligram.errors import UserError
 
 VECTORS, ITEMS, INDEX = "vectors.npy", "items.jsonl", "index.json"
+GRAPH = "vectors.usearch"
 Dtype = Literal["float32", "float16"]
+Kind = Literal["pictures", "texts"]
 REMEDY = "make it anew with `calligram embed`"
 
 
@@ -29,7 +31,7 @@ class IndexFile(BaseModel):
     version: int = 1
     model: str
     model_hash: str
-    kind: Literal["pictures", "texts"]
+    kind: Kind
     dims: int
     dtype: Dtype
     count: int
@@ -95,6 +97,10 @@ class Vectors:
         self.folder, self.index, self.rows_NE = folder, index, rows_NE
 
     @classmethod
+    @property
+    def graph_path(self) -> Path:
+        return self.folder / GRAPH
+
     def open(cls, folder: Path) -> Self:
         """Raises UserError where it is no index, or not whole."""
         try:

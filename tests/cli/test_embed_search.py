@@ -13,7 +13,7 @@ import calligram
 from calligram.cli import nearest as search
 from calligram.cli.main import main
 from calligram.cli.nearest import nearest, nearest_exact
-from calligram.cli.vectors import INDEX, ITEMS, VECTORS, IndexFile, Vectors, VectorWriter
+from calligram.cli.vectors import GRAPH, INDEX, ITEMS, VECTORS, IndexFile, Vectors, VectorWriter
 from calligram.data.dataset import Shards
 from calligram.errors import UserError
 
@@ -214,10 +214,10 @@ def test_usearch_finds_nearly_always_the_same_and_keeps_its_graph(tmp_path, monk
             for q in queries
         )
         assert same >= 0.95 * 400
-        assert (tmp_path / "i" / search.GRAPH).is_file()
+        assert (tmp_path / "i" / GRAPH).is_file()
         monkeypatch.setattr(search, "_build_graph", lambda *_: pytest.fail("made again"))
     monkeypatch.undo()
-    (tmp_path / "i" / search.GRAPH).write_bytes(b"hello")
+    (tmp_path / "i" / GRAPH).write_bytes(b"hello")
     assert nearest(vectors, queries[0], 10, "usearch")[0] == pytest.approx(
         nearest_exact(vectors.rows_NE, queries[0], 1)[0]
     )

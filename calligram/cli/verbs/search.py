@@ -1,6 +1,7 @@
 """Finds the pictures or texts of an index that are nearest to some words or to a picture."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ from pydantic import BaseModel, Field
 from calligram.cli.fields import AsJson, Device
 from calligram.cli.find import check_output, find_device
 from calligram.cli.flags import parse
+from calligram.cli.index import AnyVectors, open_vectors
 from calligram.cli.nearest import Method, nearest
 from calligram.cli.table import print_table, shorten
-from calligram.cli.vectors import REMEDY, Vectors
+from calligram.cli.vectors import REMEDY
 from calligram.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ class Flags(BaseModel):
     image: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
         None, description="or a picture, file or URL"
     )
-    index: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Field(description="folder that `calligram embed` wrote")
+    index: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.parquet")] = Field(
+        description="folder or file that `calligram embed` wrote"
+    )
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the index says)")] = Field(
         None, description="where the model lies now, if it was moved"
     )
@@ -53,7 +57,7 @@ def main(args: list[str]) -> None:
         raise UserError("WORDS are empty: say what to look for")
     if flags.html is not None:
         check_output(flags.html, "--html", (".html", ".htm"))
-    vectors = Vectors.open(flags.index)
+    vectors = open_vectors(flags.index)
     clip = load_model(vectors, flags)
     hits = nearest(vectors, query_vector(clip, flags), flags.top_k, flags.method)
     facts = vectors.facts([row for row, _ in hits])
@@ -70,7 +74,7 @@ def main(args: list[str]) -> None:
         print_table(["", "score", vectors.index.kind], rows, right=[0, 1], squeeze=2)
 
 
-def load_model(vectors: Vectors, flags: Flags) -> "ClipPipeline":
+def load_model(vectors: AnyVectors, flags: Flags) -> "ClipPipeline":
     """The one of the index: vectors of another model would mean nothing beside its vectors."""
     from calligram.clip.fingerprint import model_fingerprint
     from calligram.clip.zero_shot import load_clip
