@@ -40,7 +40,7 @@ def find_device(name: str) -> "torch.device":
     """``auto``, or what torch calls a device."""
     import torch
 
-    if name == "auto":
+    if name == "auto":  # of several GPUs the current one, which torchrun's processes have set
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
