@@ -18,10 +18,16 @@ def is_clip(tokenizer: TextTokenizer) -> bool:
     return not isinstance(tokenizer, HFTextTokenizer) and tokenizer.vocab_size == CLIP_VOCAB_SIZE
 
 
+def is_stripped(tokenizer: TextTokenizer) -> bool:
+    """Whether its texts end without a token for it; transformers has no such tokenizers, open_clip makes them."""
+    return isinstance(tokenizer, HFTextTokenizer) and tokenizer.ending == "stripped"
+
+
 def save_for_transformers(tokenizer: TextTokenizer, folder: Path, reads_padding: bool = False) -> None:
     """``tokenizer.json`` and its config, for ``AutoTokenizer.from_pretrained``.
 
     What mends mis-decoded characters and HTML entities is Python, and not in these files; all else is.
+    ``reads_padding`` is for a model that reads it, as SigLIP does: then padding has our ids, too.
     """
     if is_clip(tokenizer):
         made = _clip_padded(tokenizer) if reads_padding else _clip(tokenizer)
@@ -32,7 +38,6 @@ def save_for_transformers(tokenizer: TextTokenizer, folder: Path, reads_padding:
     made.save_pretrained(folder)
 
 
-    ``reads_padding`` is for a model that reads it, as SigLIP does: then padding has our ids, too.
 def _clip(tokenizer: TextTokenizer) -> Any:
     from transformers import CLIPTokenizer
 
@@ -43,11 +48,6 @@ def _clip(tokenizer: TextTokenizer) -> Any:
     return CLIPTokenizer(vocab=vocab, merges=pairs, model_max_length=tokenizer.context_length)
 
 
-def _fast(tokenizer: TextTokenizer) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer.from_str(tokenizer.bpe.to_str())
-    if not isinstance(tokenizer, HFTextTokenizer):
 def _clip_padded(tokenizer: TextTokenizer) -> Any:
     """CLIP's, padded with its token 0, which is also an exclamation mark within a word.
 
@@ -69,12 +69,17 @@ def _clip_padded(tokenizer: TextTokenizer) -> Any:
     )
 
 
-        start, end = (bpe.id_to_token(index) for index in (tokenizer.start_id, tokenizer.end_id))
-        bpe.post_processor = processors.TemplateProcessing(
+def _fast(tokenizer: TextTokenizer) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer.from_str(tokenizer.bpe.to_str())
     cleaning: Cleaning = tokenizer.cleaning if isinstance(tokenizer, HFTextTokenizer) else "lower"
     steps = [*_cleaning_steps(cleaning), *([bpe.normalizer] if bpe.normalizer is not None else [])]
     if steps:
         bpe.normalizer = normalizers.Sequence(steps)
+    if not isinstance(tokenizer, HFTextTokenizer):
+        start, end = (bpe.id_to_token(index) for index in (tokenizer.start_id, tokenizer.end_id))
+        bpe.post_processor = processors.TemplateProcessing(
             single=f"{start} $A {end}", special_tokens=[(start, tokenizer.start_id), (end, tokenizer.end_id)]
         )
     return PreTrainedTokenizerFast(
@@ -83,6 +88,7 @@ def _clip_padded(tokenizer: TextTokenizer) -> Any:
         eos_token=bpe.id_to_token(tokenizer.end_id),
         pad_token=bpe.id_to_token(tokenizer.pad_id),
         model_max_length=tokenizer.context_length,
+        **({"sep_token": bpe.id_to_token(tokenizer.end_id)} if is_stripped(tokenizer) else {}),
         **{CLEANING_KEY: cleaning},  # for us, who also mend
     )
 

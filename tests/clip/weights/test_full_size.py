@@ -15,7 +15,8 @@ from calligram.clip.model import Clip
 from calligram.clip.weights.export import export_hf
 from calligram.clip.weights.hf import config_from_hf, hf_rules
 from calligram.clip.weights.layout import Rule, State, to_ours, to_theirs
-from calligram.clip.weights.open_clip import config_from_open_clip, open_clip_rules, plain_names
+from calligram.clip.weights.open_clip import config_from_open_clip
+from calligram.clip.weights.open_clip_names import open_clip_rules, plain_names
 from calligram.tokenizers.text import TextTokenizer
 from tests.clip.weights.peers import (
     CLOSE,
