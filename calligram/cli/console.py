@@ -35,6 +35,11 @@ def _say_anyway(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 shard``, ``2 shards``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def report(error: Exception) -> int:
     """Prints one line about an error and returns the exit status that belongs to it."""
     message = input_problem(error)

@@ -36,6 +36,7 @@ class IndexFile(BaseModel):
     dtype: Dtype
     count: int
     unreadable: int = 0
+    folder: str = ""  # to which the paths of the items are relative
 
 
 class VectorWriter:
@@ -96,11 +97,11 @@ class Vectors:
     def __init__(self, folder: Path, index: IndexFile, rows_NE: np.ndarray):
         self.folder, self.index, self.rows_NE = folder, index, rows_NE
 
-    @classmethod
     @property
     def graph_path(self) -> Path:
         return self.folder / GRAPH
 
+    @classmethod
     def open(cls, folder: Path) -> Self:
         """Raises UserError where it is no index, or not whole."""
         try:

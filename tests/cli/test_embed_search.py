@@ -71,6 +71,19 @@ def test_pictures_become_vectors_and_are_found_again(pictures, model, tiny_runs,
     assert re.search(r"1\s+1\.000\s+blue\.png", capsys.readouterr().out)
 
 
+def test_thumbnails_are_found_from_another_folder(pictures, model, tiny_runs, monkeypatch):
+    """Of files, of a tar and of shards, all named relative to where the index was made."""
+    shutil.copytree(tiny_runs.shards, "shards")
+    shutil.copy("shards/test/000000.tar", "some.tar")
+    for words in (["red.png"], ["some.tar"], ["shards", "--split", "test"]):
+        monkeypatch.chdir(pictures)
+        assert main(["embed", *words, "--out", "index", *model]) == 0
+        (pictures / "elsewhere").mkdir(exist_ok=True)
+        monkeypatch.chdir(pictures / "elsewhere")
+        assert main(["search", "a red circle", "--index", "../index", "--top-k", "1", "--html", "x.html"]) == 0
+        assert (pictures / "elsewhere/x.html").read_text().count('<img src="data:image/jpeg') == 1, words
+
+
 def test_texts_by_lines_and_captions_of_shards(pictures, model, tiny_runs, capsys):
     (pictures / "words.txt").write_text("a red circle\n\ntwo stars\n" + "very " * 50 + "long\n")
     assert main(["embed", "words.txt", "--out", "words", "--dtype", "float16", *model]) == 0

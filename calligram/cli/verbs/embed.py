@@ -71,6 +71,7 @@ def main(args: list[str]) -> int:
             dtype=flags.dtype,
             count=writer.count,
             unreadable=len(bad),
+            folder=str(Path.cwd()),
         )
         writer.close(index)
     except BaseException:

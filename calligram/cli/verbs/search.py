@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from calligram.clip.zero_shot import ClipPipeline
 
 NAME_WIDTH = 60  # columns
+PATHS = ("picture", "shards", "tar")  # of the facts
 
 
 class Flags(BaseModel):
@@ -63,7 +64,7 @@ def main(args: list[str]) -> None:
     facts = vectors.facts([row for row, _ in hits])
     found = [{"rank": i, "score": hits[i - 1][1], **each} for i, each in enumerate(facts, 1)]
     if flags.html is not None:
-        write_page(flags.html, found, flags)
+        write_page(flags.html, found, vectors.index.folder, flags)
     if flags.as_json:
         for each in found:
             print(json.dumps(each, ensure_ascii=False))
@@ -101,17 +102,28 @@ def query_vector(clip: "ClipPipeline", flags: Flags) -> "np.ndarray":
     return clip.embed_images(decoded.pixels[None])[0].cpu().numpy()
 
 
-def write_page(path: Path, found: list[dict[str, Any]], flags: Flags) -> None:
+def write_page(path: Path, found: list[dict[str, Any]], base: str, flags: Flags) -> None:
     from calligram.cli.page import Page
 
     page = Page()
     title = f"“{flags.words}”" if flags.words is not None else f"Like {flags.image}"
     facts = [("index", str(flags.index))]
-    hits = [page.hit(each["rank"], name_of(each), each["score"], thumbnail(each)) for each in found]
+    hits = [page.hit(each["rank"], name_of(each), each["score"], thumbnail(located(each, base))) for each in found]
     try:
         path.write_text(page.head(title, facts) + "".join(hits) + page.tail(len(hits), 0), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--html {path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def located(facts: dict[str, Any], base: str) -> dict[str, Any]:
+    """The facts with paths that are found from here: they are relative to the folder ``base``, if that is there."""
+    from calligram.data.place import is_url
+
+    def find(name: str) -> str:
+        path = os.path.join(base, name)
+        return path if not is_url(name) and os.path.exists(path) else name
+
+    return {name: find(value) if name in PATHS else value for name, value in facts.items()}
 
 
 def thumbnail(facts: dict[str, Any]) -> bytes | None:
