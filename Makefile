@@ -32,7 +32,7 @@ check: $(VENV)/.installed-dev ## format, lint, types and the fast tests
 	$(VENV)/bin/pyright
 	@$(PYTEST)
 
-bench: $(VENV)/.installed-bench ## every benchmark, the quick way; tables here, numbers in benchmarks/results/
+bench: $(VENV)/.installed-bench ## every benchmark, the quick way; tables here, numbers in benchmarks/results/NAME.quick.json
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(VENV)/bin/python "$$file" --quick; done
 
 clean: ## removes .venv and what the tools left behind; keeps runs/, shards/ and downloads/

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+QUICK = ".quick"  # of files beside the full results, which git does not keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def run(name: str, measure: Callable[[bool], Iterable[Row]], packages: Sequence[
     quick = parser.parse_args().quick
     rows = list(measure(quick))
     print_table(name, rows)
-    path = write_json(name, rows, packages)
+    path = write_json(f"{name}{QUICK}" if quick else name, rows, packages)
     Console(stderr=True, highlight=False).print(f"written to {path}", soft_wrap=True)
 
 

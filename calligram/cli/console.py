@@ -1,6 +1,7 @@
 """What a person at the terminal reads besides results: chatter and errors, all on stderr."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -25,19 +26,29 @@ def err_console() -> "Console":
 
 
 def say(text: str) -> None:
-    """A line of chatter: what happens now, where something was written."""
+    """A line of chatter: what happens now, where something was written. Of several processes the first one talks."""
+    if os.environ.get("RANK", "0") == "0":
+        _say_anyway(text)
+
+
+def _say_anyway(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 shard``, ``2 shards``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def report(error: Exception) -> int:
     """Prints one line about an error and returns the exit status that belongs to it."""
     message = input_problem(error)
     if message is not None:
-        say(f"calligram: error: {_one_line(message)}")
+        _say_anyway(f"calligram: error: {_one_line(message)}")
         return STATUS_BAD_INPUT
     name = type(error).__name__
     details = _one_line(str(error))
-    say(f"calligram: failed: {name}{': ' if details else ''}{details} (--debug shows where)")
+    _say_anyway(f"calligram: failed: {name}{': ' if details else ''}{details} (--debug shows where)")
     return STATUS_FAILED
 
 

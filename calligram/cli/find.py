@@ -1,5 +1,7 @@
 """What a verb may leave unsaid: which run to take, which device; and whether a file can be written where it should."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,7 @@ def find_device(name: str) -> "torch.device":
     """``auto``, or what torch calls a device."""
     import torch
 
-    if name == "auto":
+    if name == "auto":  # of several GPUs the current one, which torchrun's processes have set
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -66,3 +68,17 @@ def make_folder(folder: Path, flag: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{flag}: cannot make the folder {folder} ({error.strerror}); choose another") from None
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path, flag: str) -> Iterator[None]:
+    """Makes a folder for what is written within; where that fails, no empty one is left behind."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    make_folder(folder, flag)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # what is not empty stays, and with it the folders around it
+            for each in made:
+                each.rmdir()
+        raise

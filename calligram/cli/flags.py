@@ -12,9 +12,11 @@ import os
 import re
 import shutil
 import textwrap
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import tyro
 from pydantic import BaseModel
@@ -117,22 +119,35 @@ def _run_tyro(target: Any, args: list[str], prog: str, unions: list[Union], **op
 
 
 def _registry() -> tyro.constructors.ConstructorRegistry:
-    """tyro's types and ours: a place is one word, which the help calls DIR."""
+    """tyro's types and ours: a place is one word, which the help calls DIR, and so is a path that may be missing."""
     registry = tyro.constructors.ConstructorRegistry()
 
     @registry.primitive_rule
     def rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
-        if set(get_args(info.type)) != {str, Path}:
+        kinds = _members(info.type)
+        if len(kinds) == 1 or kinds - {NoneType} not in ({str, Path}, {Path}):
             return None
+        read, metavar = (place, "DIR") if str in kinds else (Path, "PATH")
+        may_miss = NoneType in kinds
         return tyro.constructors.PrimitiveConstructorSpec(
             nargs=1,
-            metavar="DIR",
-            instance_from_str=lambda words: place(words[0]),
-            is_instance=lambda value: isinstance(value, str | Path),
+            metavar=metavar,
+            # a preset may have one, which --init None takes away
+            instance_from_str=lambda words: None if may_miss and words == ["None"] else read(words[0]),
+            is_instance=lambda value: isinstance(value, str | Path) or (may_miss and value is None),
             str_from_instance=lambda value: [str(value)],
         )
 
     return registry
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The types of a union, also of one within another; or the type itself."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) not in (typing.Union, UnionType):
+        return {annotation}
+    return {each for member in get_args(annotation) for each in _members(member)}
 
 
 def _help_of(cli: Callable[[list[str]], Any]) -> str:

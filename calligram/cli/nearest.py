@@ -4,23 +4,30 @@
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from calligram.cli.console import say
-from calligram.cli.vectors import Vectors
+from calligram.cli.index import AnyVectors
 from calligram.errors import UserError
 
 Method = Literal["auto", "exact", "usearch"]
 LARGE = 2_000_000  # vectors; looking at all of so many takes a second or two, making a graph half an hour or more
 ROWS_AT_ONCE = 2**16
-GRAPH = "vectors.usearch"
 EXTRA = "pip install 'calligram[search]'"
 Hits = list[tuple[int, float]]  # row and cosine, the nearest first
 
 
-def nearest(vectors: Vectors, query_E: np.ndarray, top_k: int, method: Method = "auto") -> Hits:
+class Rows(Protocol):
+    """Vectors (N, E), an array or what is read like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+def nearest(vectors: AnyVectors, query_E: np.ndarray, top_k: int, method: Method = "auto") -> Hits:
     """The ``top_k`` rows whose cosine with the query is largest; with usearch nearly always those."""
     if method == "exact" or (method == "auto" and vectors.index.count < LARGE):
         return nearest_exact(vectors.rows_NE, query_E, top_k)
@@ -38,7 +45,7 @@ def nearest(vectors: Vectors, query_E: np.ndarray, top_k: int, method: Method = 
     return sorted(zip(rows, similarities.tolist(), strict=True), key=lambda hit: (-hit[1], hit[0]))
 
 
-def nearest_exact(rows_NE: np.ndarray, query_E: np.ndarray, top_k: int) -> Hits:
+def nearest_exact(rows_NE: "Rows", query_E: np.ndarray, top_k: int) -> Hits:
     """By all cosines, some rows at a time: an index may be larger than the memory."""
     query_E = query_E.astype(np.float32)
     best_rows, best = np.empty(0, np.int64), np.empty(0, np.float32)
@@ -66,9 +73,9 @@ def _usearch() -> Any:
     return usearch
 
 
-def _open_graph(usearch: Any, vectors: Vectors) -> Any:
+def _open_graph(usearch: Any, vectors: AnyVectors) -> Any:
     """The graph that lies in the folder; None where there is none, or one of other vectors."""
-    path = vectors.folder / GRAPH
+    path = vectors.graph_path
     if not path.is_file():
         return None
     try:
@@ -80,7 +87,7 @@ def _open_graph(usearch: Any, vectors: Vectors) -> Any:
     return graph if is_ours else None
 
 
-def _build_graph(usearch: Any, vectors: Vectors) -> Any:
+def _build_graph(usearch: Any, vectors: AnyVectors) -> Any:
     """Made at the first search, a thousand vectors a second on one core, and kept beside the vectors."""
     from calligram.progress import Progress
 
@@ -91,7 +98,7 @@ def _build_graph(usearch: Any, vectors: Vectors) -> Any:
             rows = np.asarray(vectors.rows_NE[start : start + ROWS_AT_ONCE // 8], np.float32)
             graph.add(np.arange(start, start + len(rows), dtype=np.uint64), rows)
             progress.advance(len(rows))
-    _keep(graph, vectors.folder / GRAPH)
+    _keep(graph, vectors.graph_path)
     return graph
 
 

@@ -44,14 +44,35 @@ class Items:
     def __iter__(self) -> Iterator[Item]:
         return chain.from_iterable(self.parts)
 
+    def share(self, rank: int, size: int) -> "Items":
+        """Every ``size``-th item from number ``rank`` on: what one of so many processes reads."""
+        if size == 1:
+            return self
+        return Items((self._every(rank, size),), None if self.total is None else len(range(rank, self.total, size)))
 
-def find_items(words: Sequence[str], split: str = "test") -> Items:
-    """What the words stand for. A name of nothing is an item, too: reading it tells what is wrong."""
+    def _every(self, rank: int, size: int) -> Iterator[Item]:
+        place = 0  # of a part's first item among all
+        for part in self.parts:
+            if isinstance(part, Sequence):  # the others' are not even looked at
+                yield from (part[i] for i in range((rank - place) % size, len(part), size))
+                place += len(part)
+                continue
+            for item in part:
+                if place % size == rank:
+                    yield item
+                place += 1
+
+
+def find_items(words: Sequence[str], split: str = "test", lines: Iterable[str] | None = None) -> Items:
+    """What the words stand for. A name of nothing is an item, too: reading it tells what is wrong.
+
+    ``lines`` are what ``-`` stands for; stdin's unless given.
+    """
     parts: list[Iterable[Item]] = []
     total: int | None = 0
     plain: list[str] = []
     for word in words:
-        opened = _open_collection(word, split)
+        opened = _stdin(lines) if word == STDIN else _open_collection(word, split)
         if opened is None:
             plain.append(word)
             continue
@@ -60,7 +81,7 @@ def find_items(words: Sequence[str], split: str = "test") -> Items:
         plain = []
     parts.append(_files(plain))
     for part in parts:
-        size = len(part) if isinstance(part, Sequence) else getattr(part, "count", None)
+        size = len(part) if isinstance(part, Sequence) else None
         total = None if total is None or size is None else total + size
     return Items(tuple(parts), total)
 
@@ -101,19 +122,17 @@ class _Names(Sequence[Item]):
         return _file(self.names[index])
 
 
-@dataclass(frozen=True)
-class _Samples:
+class _Samples(Sequence[Item]):
     """All pictures of a split; their bytes are read as one goes, since a shard is for one thread at a time."""
 
-    shards: "Shards"
+    def __init__(self, shards: "Shards"):
+        self.shards = shards
 
-    @property
-    def count(self) -> int:
+    def __len__(self) -> int:
         return len(self.shards)
 
-    def __iter__(self) -> Iterator[Item]:
-        for i in range(len(self.shards)):
-            yield _sample(self.shards, i)
+    def __getitem__(self, index: Any) -> Any:
+        return _sample(self.shards, index)
 
 
 def samples(shards: "Shards") -> Iterable[Item]:
@@ -136,11 +155,13 @@ def _sample(shards: "Shards", i: int) -> Item:
     return Item(name, lambda: data, facts | {"class": meta["class"]} if "class" in meta else facts)
 
 
+def _stdin(lines: Iterable[str] | None) -> Iterable[Item]:
+    return (_file(line.rstrip("\n")) for line in (sys.stdin if lines is None else lines) if line.strip())
+
+
 def _open_collection(word: str, split: str) -> Iterable[Item] | None:
     """What holds several pictures and is no folder of files."""
     path = Path(word)
-    if word == STDIN:
-        return (_file(line.rstrip("\n")) for line in sys.stdin if line.strip())
     if (path / FILE_NAME).is_file():
         from calligram.data.dataset import Shards
 

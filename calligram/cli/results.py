@@ -1,5 +1,6 @@
 """What ``calligram classify`` found out about a picture, and how it is shown on stdout."""
 
+import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,30 @@ class Result:
             row["similarity"] = self.rejection.label_similarity
             row["background"] = {"label": self.rejection.word, "similarity": self.rejection.similarity}
         return row
+
+
+def pack(results: Sequence[Result]) -> bytes:
+    """For another process, which reads it by :func:`unpack`."""
+    rows = [vars(result) | {"thumbnail": _text(result.thumbnail)} for result in results]
+    return json.dumps(rows, default=vars).encode("ascii")  # a rejection is the only object within
+
+
+def unpack(data: bytes) -> list[Result]:
+    return [_result(**row) for row in json.loads(data)]
+
+
+def _text(thumbnail: bytes | None) -> str | None:
+    return None if thumbnail is None else base64.b64encode(thumbnail).decode("ascii")
+
+
+def _result(best: list, groups: list, rejection: dict | None, thumbnail: str | None, **others: Any) -> Result:
+    return Result(
+        best=tuple((label, probability) for label, probability in best),
+        groups=tuple((name, probability) for name, probability in groups),
+        rejection=None if rejection is None else Rejection(**rejection),
+        thumbnail=None if thumbnail is None else base64.b64decode(thumbnail),
+        **others,
+    )
 
 
 class Writer(Protocol):

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from calligram.errors import UserError
 
 VECTORS, ITEMS, INDEX = "vectors.npy", "items.jsonl", "index.json"
+GRAPH = "vectors.usearch"
 Dtype = Literal["float32", "float16"]
+Kind = Literal["pictures", "texts"]
 REMEDY = "make it anew with `calligram embed`"
 
 
@@ -29,11 +31,12 @@ class IndexFile(BaseModel):
     version: int = 1
     model: str
     model_hash: str
-    kind: Literal["pictures", "texts"]
+    kind: Kind
     dims: int
     dtype: Dtype
     count: int
     unreadable: int = 0
+    folder: str = ""  # to which the paths of the items are relative
 
 
 class VectorWriter:
@@ -93,6 +96,10 @@ class Vectors:
 
     def __init__(self, folder: Path, index: IndexFile, rows_NE: np.ndarray):
         self.folder, self.index, self.rows_NE = folder, index, rows_NE
+
+    @property
+    def graph_path(self) -> Path:
+        return self.folder / GRAPH
 
     @classmethod
     def open(cls, folder: Path) -> Self:

@@ -12,6 +12,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from calligram.progress import Progress, hidden
 from calligram.tokenizers.text import TextTokenizer
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 TOKENS_AT_ONCE = {"cpu": 2**11, "cuda": 2**15}  # of a batch: on a CPU, about what stays in its caches
 TEXTS_AT_ONCE = 2**15  # of which the ids are held
 KIND = "calligram label vectors 1"
@@ -40,6 +42,14 @@ class Spread:
     rank: int = 0
     size: int = 1
     gather: Callable[[Tensor], Tensor] = lambda x: x
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """What this process reads: every so-many-th, and as many as every other process, which takes a repetition."""
+        return [*items, *items[:1] * (-len(items) % self.size)][self.rank :: self.size]
+
+    def in_order(self, rows: Tensor, number: int) -> Tensor:
+        """The rows of all processes' shares, as the ``number`` items were."""
+        return self.gather(rows).unflatten(0, (self.size, -1)).transpose(0, 1).flatten(0, 1)[:number]
 
 
 ALONE = Spread()
@@ -78,12 +88,11 @@ def embed_spread(model: Clip, tokenizer: TextTokenizer, texts: Sequence[str], sp
             tokenizer(list(texts[start : start + TEXTS_AT_ONCE]), strict=True)
     # the longest of all are dealt out in turn, so that no process gets more work than another
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    padded = by_length + by_length[:1] * (-len(texts) % spread.size)
     with hidden() if spread.rank else nullcontext():
-        vector_NE = embed_by_length(model, tokenizer, [texts[i] for i in padded[spread.rank :: spread.size]])
-    gathered = spread.gather(vector_NE).unflatten(0, (spread.size, -1)).transpose(0, 1).flatten(0, 1)
+        vector_NE = embed_by_length(model, tokenizer, [texts[i] for i in spread.share(by_length)])
+    gathered = spread.in_order(vector_NE, len(texts))
     vector_UE = torch.empty(len(texts), gathered.shape[1], device=gathered.device)
-    vector_UE[torch.tensor(by_length, dtype=torch.long, device=gathered.device)] = gathered[: len(texts)]
+    vector_UE[torch.tensor(by_length, dtype=torch.long, device=gathered.device)] = gathered
     return vector_UE
 
 

@@ -26,10 +26,11 @@ Images = Tensor | Sequence[Image.Image]
 class ClipPipeline:
     """A trained CLIP with its text tokenizer: words and pictures in, vectors and probabilities out."""
 
-    def __init__(self, model: Clip, tokenizer: TextTokenizer, batch_size: int = 256):
+    def __init__(self, model: Clip, tokenizer: TextTokenizer, batch_size: int = 256, spread: Spread = ALONE):
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.spread = spread  # over which processes label vectors, and pictures of an evaluation, are shared
 
     @property
     def device(self) -> torch.device:
@@ -65,14 +66,13 @@ class ClipPipeline:
         templates: Sequence[str] = ("{}",),
         descriptions: Descriptions | None = None,
         cache: Path | None = None,
-        spread: Spread = ALONE,
     ) -> Tensor:
         """One unit vector a label, (C, E): the mean over its prompts, renormalised, as in the paper.
 
-        ``cache`` is a folder where they are kept; ``spread`` shares the work among processes.
+        ``cache`` is a folder where they are kept. With a ``spread`` all its processes must call this.
         """
         prompts = make_prompts(labels, templates, descriptions)
-        return label_vectors(self.model, self.tokenizer, prompts, cache, spread)
+        return label_vectors(self.model, self.tokenizer, prompts, cache, self.spread)
 
     def classify(self, images: Images, labels: Sequence[str], templates: Sequence[str] = ("{}",)) -> Tensor:
         """Probabilities (B, C) of each label for each picture."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def catalogue(folder: Path, strict: bool = False) -> Manifest:
         name = tar.relative_to(folder)
         split = name.parts[0] if len(name.parts) > 1 else "train"
         splits.setdefault(split, []).append(describe(tar, name.as_posix(), strict))
+    _check_samples([shard for shards in splits.values() for shard in shards], str(folder))
     manifest = _manifest(folder, splits)
     manifest.save(folder)
     return manifest
@@ -74,6 +76,7 @@ def gather(patterns: Sequence[str], out: Path, split: str, strict: bool = False,
     for name in {scheme(name): name for name in shards if is_url(name)}.values():
         remote.check(name)
     entries = [_gather(name, out, strict, allow_pipe) for name in track(shards, "index shards")]
+    _check_samples(entries, ", ".join(patterns[:3]))
     manifest = manifest or _manifest(out, {})
     manifest = manifest.model_copy(update={"splits": {**manifest.splits, split: entries}})
     manifest.save(out)
@@ -89,6 +92,17 @@ def _gather(name: str, out: Path, strict: bool, allow_pipe: bool) -> Shard:
     except UserError as error:
         tar.unlink(missing_ok=True)  # a web page, say: nobody asks for it again
         raise UserError(str(error).replace(str(tar), name)) from None
+
+
+def _check_samples(shards: Sequence[Shard], name: str) -> None:
+    """A manifest of nothing would only fail later, and say less."""
+    if any(shard.num_samples for shard in shards):
+        return
+    left_out = sum((Counter(shard.left_out) for shard in shards), Counter())
+    why = "; ".join(f"{count} left out: {reason}" for reason, count in left_out.most_common()) or "the tars are empty"
+    raise UserError(
+        f"{name} has no sample that can be used ({why}): a sample is a picture and .txt, .json or .cls of its name"
+    )
 
 
 def _seen_from(out: Path, tar: Path) -> str:

@@ -33,10 +33,20 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, proce
     out.parent.mkdir(parents=True, exist_ok=True)
     partial_folder = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial_folder, ignore_errors=True)
+    try:
+        manifest = _write_all(source, partial_folder, samples_per_shard, processes)
+    except BaseException:
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        raise
+    _put_in_place(partial_folder, out)
+    return manifest
+
+
+def _write_all(source: Source, folder: Path, samples_per_shard: int, processes: int) -> Manifest:
     jobs = list(_jobs(source, samples_per_shard))
     for split in source.splits():
-        (partial_folder / split).mkdir(parents=True)
-    write_one = partial(_write_shard, source, partial_folder)
+        (folder / split).mkdir(parents=True)
+    write_one = partial(_write_shard, source, folder)
     splits: dict[str, list[Shard]] = {split: [] for split in source.splits()}
     with ProcessPoolExecutor(processes) as pool:
         results = pool.map(write_one, jobs) if processes > 1 else map(write_one, jobs)
@@ -50,8 +60,7 @@ def write_shards(source: Source, out: Path, samples_per_shard: int = 1000, proce
         templates=source.templates(),
         splits=splits,
     )
-    manifest.save(partial_folder)
-    _put_in_place(partial_folder, out)
+    manifest.save(folder)
     return manifest
 
 

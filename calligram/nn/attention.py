@@ -22,7 +22,7 @@ def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask = FULL)
     mask.check(q_BMHK.shape[0], q_BMHK.shape[1], k_BNGK.shape[1])
     device, dtype = q_BMHK.device, _dtype(v_BNGK)
     q, k, v = (x.to(dtype) for x in (q_BMHK, k_BNGK, v_BNGK))
-    if device.type == "cuda" and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
+    if device.type == "cuda" and mask.keys_BN is None and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
         from calligram.nn.xformers_attention import xformers_attention  # never imported on a CPU
 
         return xformers_attention(q, k, v, mask)
@@ -46,7 +46,8 @@ def _sdpa(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask) -> Tensor:
     q, k, v = (x.transpose(1, 2) for x in (q_BMHK, k_BNGK, v_BNGK))
     num_queries, num_keys = q.shape[2], k.shape[2]
     causal = mask.causal and num_queries > 1
-    sees = mask.matrix(num_queries, num_keys, q.device) if causal and num_queries != num_keys else None
+    written = mask.keys_BN is not None or (causal and num_queries != num_keys)
+    sees = mask.matrix(num_queries, num_keys, q.device) if written else None
     grouped = q.shape[1] != k.shape[1]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, is_causal=causal and sees is None, enable_gqa=grouped)
     return out.transpose(1, 2)

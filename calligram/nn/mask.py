@@ -22,6 +22,8 @@ class Mask:
 
     causal: bool = False
     seqlens: tuple[int, ...] | None = None
+    # (B, N): which keys of a row are seen at all, where some are of no account; not with seqlens
+    keys_BN: Tensor | None = field(default=None, repr=False, compare=False)
     # asked for in place of seqlens by what is compiled, since dynamo would compile anew for each set of lengths
     packed: bool = field(init=False, repr=False, compare=False)
 
@@ -47,14 +49,14 @@ class Mask:
             )
 
     def matrix(self, num_queries: int, num_keys: int, device: torch.device | str = "cpu") -> Tensor:
-        """The mask written out, (M, N), true where a query sees a key; M · N bytes."""
+        """The mask written out, (M, N), true where a query sees a key; M · N bytes. With keys, (B, 1, M, N)."""
         sees_MN = torch.ones(num_queries, num_keys, dtype=torch.bool, device=device)
         if self.causal:
             sees_MN = sees_MN.tril(num_keys - num_queries)
         if self.seqlens is not None:
             sequence_N = torch.arange(len(self.seqlens)).repeat_interleave(torch.tensor(self.seqlens)).to(device)
             sees_MN = sees_MN & (sequence_N[:, None] == sequence_N)
-        return sees_MN
+        return sees_MN if self.keys_BN is None else sees_MN & self.keys_BN[:, None, None]
 
 
 FULL = Mask()

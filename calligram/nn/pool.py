@@ -1,8 +1,9 @@
 """One vector of many tokens.
 
-# B batch, T tokens, D width, H heads, K head width
+# B batch, T tokens, D width, E width of the vector, H heads, K head width
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,3 +41,34 @@ class AttentionPool(nn.Module):
         q_B1HK = q_D.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
         answer_BD = self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1))
         return answer_BD + self.mlp_out(self.activation(self.mlp_in(self.norm(answer_BD))))
+
+
+class QueryPool(nn.Module):
+    """A learned question asks all tokens, and the answer is normalised: CoCa's pooler (arXiv 2205.01917).
+
+    (B, T, D) → (B, E). As open_clip has it, question and tokens are normalised first. Its pooler has more questions,
+    whose answers a decoder reads; the picture's vector is that to the first.
+    """
+
+    def __init__(self, width: int, out_width: int, num_heads: int, norm_eps: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.probe = learned(out_width)
+        self.norm_q = nn.LayerNorm(out_width)
+        self.norm_k = nn.LayerNorm(width)
+        self.q = nn.Linear(out_width, out_width, bias=False)
+        self.kv = nn.Linear(width, 2 * out_width, bias=False)
+        self.qkv_bias = nn.Parameter(torch.zeros(3 * out_width))
+        self.out = nn.Linear(out_width, out_width)
+        self.norm = nn.LayerNorm(out_width, eps=norm_eps)
+        for layer in (self.q, self.kv, self.out):
+            nn.init.normal_(layer.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        q_bias, kv_bias = self.qkv_bias.split([len(self.probe), 2 * len(self.probe)])
+        q_E = F.linear(self.norm_q(self.probe), self.q.weight, q_bias)
+        kv = F.linear(self.norm_k(x_BTD), self.kv.weight, kv_bias)
+        k_BTHK, v_BTHK = kv.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
+        q_B1HK = q_E.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
+        return self.norm(self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1)))

@@ -1,10 +1,11 @@
 """A tokenizer of Hugging Face as it is, for models that were trained with it."""
 
+import json
 import string
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 from tokenizers import Tokenizer
@@ -13,27 +14,35 @@ from calligram.errors import UserError
 from calligram.tokenizers.text import TextTokenizer, repair
 
 Cleaning = Literal["none", "whitespace", "lower", "canonicalize"]
+Ending = Literal["kept", "stripped"]
 TOKENIZER_JSON = "tokenizer.json"
-_PUNCTUATION = str.maketrans("_", " ", string.punctuation.replace("_", ""))
+TOKENIZER_CONFIG = "tokenizer_config.json"
+CLEANING_KEY = "calligram_cleaning"  # in there, of tokenizers that we wrote
+PUNCTUATION = string.punctuation.replace("_", "")
+_WITHOUT_PUNCTUATION = str.maketrans("_", " ", PUNCTUATION)
 
 
 class HFTextTokenizer(TextTokenizer):
     """Captions → rows of ids, with the start and end that the tokenizer itself puts around them.
 
     Its own normaliser does the cleaning; ``cleaning`` is what a model's makers did to texts before that, by
-    open_clip's names: SigLIP's is "canonicalize", no punctuation and lower case (arXiv 2303.15343).
+    open_clip's names: SigLIP's is "canonicalize", no punctuation and lower case (arXiv 2303.15343). With an ``ending``
+    "stripped" the end of a text is told by nothing but zeros, as CLIPA's models want it (arXiv 2305.07017).
     """
 
-    _TEXT_FIELDS: ClassVar[tuple[str, ...]] = ("cleaning",)
+    _TEXT_FIELDS: ClassVar[tuple[str, ...]] = ("cleaning", "ending")
 
-    def __init__(self, bpe: Tokenizer, *, cleaning: Cleaning = "none", **numbers: int) -> None:
+    def __init__(self, bpe: Tokenizer, *, cleaning: Cleaning = "none", ending: Ending = "kept", **numbers: int) -> None:
         super().__init__(bpe, **numbers)
         bpe.no_padding()
         bpe.no_truncation()
         self.cleaning: Cleaning = cleaning
+        self.ending: Ending = ending
 
     @classmethod
-    def of(cls, name: str, context_length: int, cleaning: Cleaning = "none", vocab_size: int = 0) -> Self:
+    def of(
+        cls, name: str, context_length: int, cleaning: Cleaning = "none", vocab_size: int = 0, ending: Ending = "kept"
+    ) -> Self:
         """The tokenizer of a folder with ``tokenizer.json``, or of a model on the hub.
 
         ``vocab_size`` is that of the model, which may be larger than the tokenizer's.
@@ -51,13 +60,9 @@ class HFTextTokenizer(TextTokenizer):
         end = _first_id(theirs.eos_token_id, theirs.sep_token_id)
         if end is None:
             raise UserError(f"the tokenizer of {name!r} names no eos or sep token, which would end a text")
-        return cls._wrap(bpe, end, _first_id(theirs.pad_token_id, end), context_length, cleaning, vocab_size)
-
-    @classmethod
-    def _wrap(
-        cls, bpe: Tokenizer, end: int, pad: int | None, context_length: int, cleaning: Cleaning, vocab_size: int
-    ) -> Self:
-        around = bpe.encode("").ids
+        if ending == "stripped":  # of BERT's the separator, whatever else there is
+            end = _first_id(theirs.sep_token_id, end)
+        around, pad = bpe.encode("").ids, _first_id(theirs.pad_token_id, end)
         return cls(
             Tokenizer.from_str(bpe.to_str()),  # theirs stays as it was
             context_length=context_length,
@@ -66,6 +71,7 @@ class HFTextTokenizer(TextTokenizer):
             start_id=around[0] if len(around) > 1 else end,
             end_id=end,
             cleaning=cleaning,
+            ending=ending,
         )
 
     def __call__(self, texts: str | Sequence[str], strict: bool = False) -> torch.Tensor:
@@ -75,7 +81,10 @@ class HFTextTokenizer(TextTokenizer):
             self._check_lengths(texts, [len(row) for row in rows])
         last = self.context_length - 1
         cut = [row if len(row) <= last + 1 else [*row[:last], self.end_id] for row in rows]
-        return torch.from_numpy(self._table(cut))
+        table = self._table(cut)
+        if self.ending == "stripped":
+            table[table == self.end_id] = 0
+        return torch.from_numpy(table)
 
     def encode(self, text: str) -> list[int]:
         return self._bpe.encode(self._cleaned(text), add_special_tokens=False).ids
@@ -95,18 +104,28 @@ class HFTextTokenizer(TextTokenizer):
         if self.cleaning == "none":
             return text
         if self.cleaning == "canonicalize":
-            text = repair(text).translate(_PUNCTUATION).lower()
+            text = repair(text).translate(_WITHOUT_PUNCTUATION).lower()
         elif self.cleaning == "lower":
             text = repair(text).lower()
         return " ".join(repair(text).split())
 
     @cached_property
     def _canonical_json(self) -> str:
-        return self._as_json(type="hf", cleaning=self.cleaning)
+        others = {} if self.ending == "kept" else {"ending": self.ending}  # older files do not say
+        return self._as_json(type="hf", cleaning=self.cleaning, **others)
 
 
 def has_tokenizer(folder: Path) -> bool:
     return (folder / TOKENIZER_JSON).is_file()
+
+
+def written_cleaning(folder: Path) -> Cleaning | None:
+    """What was done to texts before a tokenizer that we wrote; None for others', whose files do not say."""
+    try:
+        found = json.loads((folder / TOKENIZER_CONFIG).read_text(encoding="utf-8")).get(CLEANING_KEY)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found in get_args(Cleaning) else None
 
 
 def _first_id(*ids: int | None) -> int | None:

@@ -132,7 +132,7 @@ class TextTokenizer:
                 return HFTextTokenizer.load(path)  # pyright: ignore[reportReturnType]  # a subclass of ours
             bpe = Tokenizer.from_str(json.dumps(stored["tokenizer"]))
             numbers = {name: int(stored[name]) for name in _INTEGER_FIELDS}
-            tokenizer = cls(bpe, **numbers, **{name: stored[name] for name in cls._TEXT_FIELDS})
+            tokenizer = cls(bpe, **numbers, **{name: stored[name] for name in cls._TEXT_FIELDS if name in stored})
         except OSError as error:
             raise UserError(f"cannot read a tokenizer from {path}: {error.strerror}") from error
         except UserError:

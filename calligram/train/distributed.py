@@ -135,3 +135,24 @@ def mean(x: Tensor) -> Tensor:
         dist.all_reduce(x)
         x /= world_size()
     return x
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows of all processes, one behind the other in the order of their ranks; each has the same number."""
+    if not dist.is_initialized():
+        return x
+    own = x.detach().cpu().contiguous()
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own, group=_Patient.group)  # a process may read for hours before it has its share
+    return torch.cat(parts).to(x.device)
+
+
+def gather_bytes(data: bytes) -> list[bytes]:
+    """What each process has to tell, in the order of their ranks."""
+    if not dist.is_initialized():
+        return [data]
+    lengths = gather(torch.tensor([len(data)])).tolist()
+    padded = np.zeros(max(1, *lengths), np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    rows = gather(torch.from_numpy(padded)[None]).numpy()
+    return [rows[rank, :length].tobytes() for rank, length in enumerate(lengths)]

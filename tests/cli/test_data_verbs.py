@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from calligram.data import index, remote
 from calligram.data.manifest import Manifest
 from calligram.data.shard import read_index
 from calligram.data.sources import sources
+from calligram.errors import UserError
 from tests.data.fault_server import FaultServer
 
 MAKE = "data make shapes --num-samples 7 --num-test 3 --num-holdout 0 --processes 1".split()
@@ -125,9 +127,43 @@ def test_index_takes_tars_from_elsewhere(here, capsys):
     shutil.copy("shards/shapes/train/000000.tar", "plain/a.tar")
     capsys.readouterr()
     assert main(["data", "index", "plain"]) == 0
-    assert capsys.readouterr().out == "indexed 1 shards, 7 samples\n"
+    assert capsys.readouterr().out == "indexed 1 shard, 7 samples\n"
     assert len(read_index(Path("plain/a.tar"))) == 7
     assert Manifest.load(Path("plain")).num_samples("train") == 7
+
+
+def test_index_of_nothing_usable_is_bad_input_and_leaves_no_manifest(here, capsys):
+    (here / "plain").mkdir()
+    with tarfile.open("plain/a.tar", "w") as tar:
+        for name in ("a.txt", "b.txt"):
+            tar.addfile(tarfile.TarInfo(name))
+    for words in (["plain"], ["plain/a.tar", "--out", "new/set"]):
+        assert main(["data", "index", *words]) == 2
+        out, err = capsys.readouterr()
+        (line,) = [line for line in err.splitlines() if line.startswith("calligram: error: ")]
+        assert out == "" and "has no sample that can be used (2 left out: no picture)" in line
+    assert not (here / "plain/manifest.json").exists() and not (here / "new").exists()
+
+
+def test_one_is_no_plural(here, capsys):
+    assert main([*"data make shapes --num-samples 1 --num-test 0 --num-holdout 0 --processes 1".split()]) == 0
+    assert main(["data", "index", "shards/shapes"]) == 0
+    assert main(["data", "verify", "shards/shapes"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["indexed 1 shard, 1 sample", "1 shard, 1 sample: no problems"]
+
+
+def test_make_leaves_nothing_behind_where_it_fails(here, capsys, monkeypatch):
+    """Neither the folder of --out nor those around it, but what was there before."""
+
+    def broken(source, split: str, i: int) -> None:
+        raise UserError("no more ink")
+
+    monkeypatch.setattr(sources()["shapes"], "sample", broken)
+    (here / "old").mkdir()
+    for out in ("new/deep/set", "old/set"):
+        assert main([*MAKE, "--out", out]) == 2
+        assert "no more ink" in capsys.readouterr().err
+    assert [path.name for path in here.iterdir()] == ["old"] and not list((here / "old").iterdir())
 
 
 @pytest.fixture
@@ -152,7 +188,7 @@ def test_index_takes_patterns_and_splits_one_by_one(drawings, here, capsys):
     assert (
         main(["data", "index", "shards/shapes/test/{000000..000000}.tar", "--out", "shards/set", "--split", "dev"]) == 0
     )
-    assert capsys.readouterr().out == "indexed 2 shards, 7 samples\nindexed 1 shards, 3 samples\n"
+    assert capsys.readouterr().out == "indexed 2 shards, 7 samples\nindexed 1 shard, 3 samples\n"
     assert files("shards/set") == ["../shapes/train/000000.tar", "../shapes/train/000001.tar"]
     assert files("shards/set", "dev") == ["../shapes/test/000000.tar"]
     assert main(["data", "verify", "shards/set"]) == 0
@@ -187,7 +223,7 @@ def test_a_command_is_run_only_where_allowed(drawings, capsys):
     assert err.startswith(f"calligram: error: {pipe} would run a command in a shell: give --allow-pipe")
     assert err.count("\n") == 1 and not Path("ran").exists()
     assert main(["data", "index", pipe, "--out", "set", "--allow-pipe"]) == 0
-    assert capsys.readouterr().out == "indexed 1 shards, 4 samples\n"
+    assert capsys.readouterr().out == "indexed 1 shard, 4 samples\n"
     Path("ran").unlink()
     assert main(["data", "verify", "set"]) == 0
     assert not Path("ran").exists()

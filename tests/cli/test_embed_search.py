@@ -13,7 +13,7 @@ import calligram
 from calligram.cli import nearest as search
 from calligram.cli.main import main
 from calligram.cli.nearest import nearest, nearest_exact
-from calligram.cli.vectors import INDEX, ITEMS, VECTORS, IndexFile, Vectors, VectorWriter
+from calligram.cli.vectors import GRAPH, INDEX, ITEMS, VECTORS, IndexFile, Vectors, VectorWriter
 from calligram.data.dataset import Shards
 from calligram.errors import UserError
 
@@ -69,6 +69,19 @@ def test_pictures_become_vectors_and_are_found_again(pictures, model, tiny_runs,
     assert "blue.png" in html and "1.000" in html
     assert main(["search", "--image", "blue.png", "--index", "index"]) == 0
     assert re.search(r"1\s+1\.000\s+blue\.png", capsys.readouterr().out)
+
+
+def test_thumbnails_are_found_from_another_folder(pictures, model, tiny_runs, monkeypatch):
+    """Of files, of a tar and of shards, all named relative to where the index was made."""
+    shutil.copytree(tiny_runs.shards, "shards")
+    shutil.copy("shards/test/000000.tar", "some.tar")
+    for words in (["red.png"], ["some.tar"], ["shards", "--split", "test"]):
+        monkeypatch.chdir(pictures)
+        assert main(["embed", *words, "--out", "index", *model]) == 0
+        (pictures / "elsewhere").mkdir(exist_ok=True)
+        monkeypatch.chdir(pictures / "elsewhere")
+        assert main(["search", "a red circle", "--index", "../index", "--top-k", "1", "--html", "x.html"]) == 0
+        assert (pictures / "elsewhere/x.html").read_text().count('<img src="data:image/jpeg') == 1, words
 
 
 def test_texts_by_lines_and_captions_of_shards(pictures, model, tiny_runs, capsys):
@@ -214,10 +227,10 @@ def test_usearch_finds_nearly_always_the_same_and_keeps_its_graph(tmp_path, monk
             for q in queries
         )
         assert same >= 0.95 * 400
-        assert (tmp_path / "i" / search.GRAPH).is_file()
+        assert (tmp_path / "i" / GRAPH).is_file()
         monkeypatch.setattr(search, "_build_graph", lambda *_: pytest.fail("made again"))
     monkeypatch.undo()
-    (tmp_path / "i" / search.GRAPH).write_bytes(b"hello")
+    (tmp_path / "i" / GRAPH).write_bytes(b"hello")
     assert nearest(vectors, queries[0], 10, "usearch")[0] == pytest.approx(
         nearest_exact(vectors.rows_NE, queries[0], 1)[0]
     )

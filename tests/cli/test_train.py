@@ -159,6 +159,19 @@ def test_bad_input_is_one_line(preset, tmp_path, capsys, words, line):
     assert (tmp_path / "full/letter.txt").is_file()
 
 
+def test_the_help_calls_a_path_that_may_be_missing_a_path(preset, capsys):
+    assert main(["train", "toy", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--init PATH" in out and "--watch.shards DIR" in out and "{None}|PATH" not in out
+
+
+def test_an_init_of_a_preset_can_be_taken_away(preset):
+    default = preset.model_copy(update={"init": Path("runs/other")})
+    assert train.parse_flags("toy", default, []).init == Path("runs/other")
+    assert train.parse_flags("toy", default, ["--init", "None"]).init is None
+    assert train.parse_flags("toy", default, ["--init", "mine"]).init == Path("mine")
+
+
 @pytest.mark.slow
 def test_torchrun_in_front(tiny_runs, tmp_path):
     flags = "--train.steps 2 --train.batch-size 4 --data.num-workers 0 --model.image-size 16".split()

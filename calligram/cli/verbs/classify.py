@@ -14,7 +14,8 @@ from calligram.cli.fields import AsJson, Device, OptionalRun
 from calligram.cli.find import find_device, find_run
 from calligram.cli.flags import parse
 from calligram.cli.labels import IMAGENET, LabelFlags, read_background, read_labels, read_templates
-from calligram.cli.pictures import Items, data_set_of, find_items
+from calligram.cli.pictures import STDIN, Items, data_set_of, find_items
+from calligram.cli.processes import Processes, joined
 from calligram.cli.result_files import check_result_file, columns_for, open_file
 from calligram.cli.results import JsonLines, Outcome, Rejection, Result, Tables, Writer
 from calligram.data import cache
@@ -32,7 +33,7 @@ LABELS_CACHE = "labels"  # a folder of the cache
 
 
 class Flags(LabelFlags):
-    """Tells which labels fit each picture best; a label may be a whole sentence.
+    """Tells which labels fit each picture best; a label may be a whole sentence. torchrun shares the work.
 
     Exit status 1 where some pictures could not be read, 2 where none could.
     """
@@ -65,30 +66,40 @@ def main(args: list[str]) -> int:
     if not flags.images:
         raise UserError("missing: IMAGE...; name at least one picture or folder")
     check_result_file(flags.out)
+    with joined() as processes:
+        return classify_all(flags, processes)
+
+
+def classify_all(flags: Flags, processes: Processes) -> int:
+    """The exit status; of several processes the first one has it, since torchrun ends all where one fails."""
     data_set = data_set_of(flags.images)
     tree = read_labels(flags, data_set)
     templates = read_templates(flags, data_set)
     words = read_background(flags.background, tree.leaves) if flags.background is not None else []
-    items = find_items(flags.images, flags.split)
+    lines = processes.stdin_lines() if STDIN in flags.images else None
+    items = find_items(flags.images, flags.split, lines)
     run = find_run(flags.model, "clip")
     from calligram.clip.zero_shot import load_clip
 
-    clip = load_clip(run, find_device(flags.device))
+    with processes.main_first():
+        clip = load_clip(run, find_device(flags.device))
+    clip.spread = processes.spread()
     if flags.background == IMAGENET:
         words = readable(clip, words, templates)
     scorer = build_scorer(clip, flags, tree, templates, words)
-    outcome = Outcome(open_writers(flags, tree, run))
+    outcome = Outcome(open_writers(flags, tree, run) if processes.is_main else [])
+    results = classify(clip, scorer, tree, words, items.share(processes.rank, processes.size), flags)
     try:
-        for result in classify(clip, scorer, tree, words, items, flags):
+        for result in processes.merge(results):
             outcome.add(result)
         outcome.close()
     except BaseException:
         for writer in outcome.writers:
             writer.abandon()
         raise
-    if flags.out is not None and not flags.as_json:
+    if flags.out is not None and not flags.as_json and processes.is_main:
         print(flags.out)
-    return STATUS_FAILED if outcome.num_bad else 0
+    return STATUS_FAILED if outcome.num_bad and processes.is_main else 0
 
 
 def build_scorer(

@@ -1,4 +1,4 @@
-"""Writes the vectors of pictures or texts into a folder that `calligram search` reads."""
+"""Writes the vectors of pictures or texts, for `calligram search` and others to read."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +12,10 @@ from calligram.cli.decoding import chunks, decode_ahead, decoder_for
 from calligram.cli.fields import Device, OptionalRun, Switch
 from calligram.cli.find import find_device, find_run
 from calligram.cli.flags import parse
+from calligram.cli.index import AnyWriter, check_index, open_writer
 from calligram.cli.pictures import find_items
 from calligram.cli.results import TOLD, nothing_readable, tell_unreadable
-from calligram.cli.vectors import Dtype, IndexFile, VectorWriter, check_folder
+from calligram.cli.vectors import Dtype, IndexFile, Kind
 from calligram.data.manifest import FILE_NAME
 from calligram.errors import UserError
 from calligram.progress import track
@@ -27,14 +28,16 @@ TEXTS_AT_ONCE = 2**14  # so many are sorted by length and read together
 
 
 class Flags(BaseModel):
-    """Writes vectors.npy, items.jsonl and index.json: of pictures, of the lines of a .txt file, or of captions.
+    """Writes vectors of pictures, of the lines of a .txt file, or of captions, with what each is of.
+
+    Into a folder, vectors.npy, items.jsonl and index.json; or into one Parquet file, where --out ends in .parquet.
 
     Exit status 1 where some pictures could not be read, 2 where none could.
     """
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT...", help_behavior_hint="")]
     """pictures as `calligram classify` takes them, or .txt files with a text a line"""
-    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Field(description="folder to write")
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.parquet")] = Field(description="folder or file to write")
     captions: Switch = Field(False, description="of shards, the captions instead of the pictures")
     split: str = Field("test", description="split, of a folder of shards")
     model: OptionalRun = Field(None, description="CLIP run")
@@ -46,7 +49,7 @@ def main(args: list[str]) -> int:
     flags = parse(Flags, args, prog="calligram embed")
     if not flags.inputs:
         raise UserError("missing: INPUT...; name pictures, a folder, shards, or a .txt file")
-    check_folder(flags.out)
+    check_index(flags.out)
     texts = find_texts(flags)
     items = find_items(flags.inputs, flags.split) if texts is None else None
     run = find_run(flags.model, "clip")
@@ -54,7 +57,8 @@ def main(args: list[str]) -> int:
     from calligram.clip.zero_shot import load_clip
 
     clip = load_clip(run, find_device(flags.device))
-    writer = VectorWriter(flags.out, clip.model.config.embed_dim, flags.dtype)
+    kind: Kind = "pictures" if items is not None else "texts"
+    writer = open_writer(flags.out, clip.model.config.embed_dim, flags.dtype, kind)
     try:
         bad = embed_texts(clip, texts, writer) if texts is not None else embed_pictures(clip, items, writer)
         if not writer.count:
@@ -62,11 +66,12 @@ def main(args: list[str]) -> int:
         index = IndexFile(
             model=str(run.resolve() if run.exists() else run),  # a model may have a name instead of a folder
             model_hash=model_fingerprint(clip.model, clip.tokenizer),
-            kind="pictures" if items is not None else "texts",
+            kind=kind,
             dims=writer.dims,
             dtype=flags.dtype,
             count=writer.count,
             unreadable=len(bad),
+            folder=str(Path.cwd()),
         )
         writer.close(index)
     except BaseException:
@@ -106,7 +111,7 @@ def caption_facts(folder: str, split: str) -> Iterator[dict[str, Any]]:
             yield {"text": caption, "shards": folder, "split": split, "sample": i}
 
 
-def embed_texts(clip: "ClipPipeline", texts: Iterable[dict[str, Any]], writer: VectorWriter) -> list[tuple[str, str]]:
+def embed_texts(clip: "ClipPipeline", texts: Iterable[dict[str, Any]], writer: AnyWriter) -> list[tuple[str, str]]:
     """Texts longer than the model reads are cut, as training cuts them."""
     from calligram.clip.classifier import embed_by_length
 
@@ -116,7 +121,7 @@ def embed_texts(clip: "ClipPipeline", texts: Iterable[dict[str, Any]], writer: V
     return []
 
 
-def embed_pictures(clip: "ClipPipeline", items: Any, writer: VectorWriter) -> list[tuple[str, str]]:
+def embed_pictures(clip: "ClipPipeline", items: Any, writer: AnyWriter) -> list[tuple[str, str]]:
     """Names and problems of those that could not be read."""
     import torch
 

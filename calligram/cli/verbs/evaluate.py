@@ -11,6 +11,7 @@ from calligram.cli.console import say
 from calligram.cli.fields import AsJson, Device
 from calligram.cli.find import find_device
 from calligram.cli.flags import Names, parse
+from calligram.cli.processes import joined
 from calligram.data.place import Place
 from calligram.eval import tasks
 
@@ -19,7 +20,10 @@ TASKS = sorted(name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(tas
 
 
 class Evaluate(BaseModel):
-    """Evaluate runs on a data set; each task takes the runs it needs."""
+    """Evaluate runs on a data set; each task takes the runs it needs.
+
+    Under torchrun zero-shot's prompts and pictures are shared among the processes; each does the rest by itself.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +62,14 @@ def main(args: list[str]) -> None:
         max_samples=flags.max_samples,
         seed=flags.seed,
     )
-    results = evaluate(load_models(flags.model, find_device(flags.device)), flags.data, config, flags.tasks)
+    with joined() as processes:
+        with processes.main_first():
+            models = load_models(flags.model, find_device(flags.device))
+        if models.clip is not None:
+            models.clip.spread = processes.spread()
+        results = evaluate(models, flags.data, config, flags.tasks)
+    if not processes.is_main:
+        return
     print(as_text(results, flags.as_json))
     if flags.out is not None:
         write_results(results, flags.out)

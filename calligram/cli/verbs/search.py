@@ -1,6 +1,7 @@
 """Finds the pictures or texts of an index that are nearest to some words or to a picture."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,9 +11,10 @@ from pydantic import BaseModel, Field
 from calligram.cli.fields import AsJson, Device
 from calligram.cli.find import check_output, find_device
 from calligram.cli.flags import parse
+from calligram.cli.index import AnyVectors, open_vectors
 from calligram.cli.nearest import Method, nearest
 from calligram.cli.table import print_table, shorten
-from calligram.cli.vectors import REMEDY, Vectors
+from calligram.cli.vectors import REMEDY
 from calligram.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from calligram.clip.zero_shot import ClipPipeline
 
 NAME_WIDTH = 60  # columns
+PATHS = ("picture", "shards", "tar")  # of the facts
 
 
 class Flags(BaseModel):
@@ -32,7 +35,9 @@ class Flags(BaseModel):
     image: Annotated[str | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
         None, description="or a picture, file or URL"
     )
-    index: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Field(description="folder that `calligram embed` wrote")
+    index: Annotated[Path, tyro.conf.arg(metavar="DIR|FILE.parquet")] = Field(
+        description="folder or file that `calligram embed` wrote"
+    )
     model: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the index says)")] = Field(
         None, description="where the model lies now, if it was moved"
     )
@@ -53,13 +58,13 @@ def main(args: list[str]) -> None:
         raise UserError("WORDS are empty: say what to look for")
     if flags.html is not None:
         check_output(flags.html, "--html", (".html", ".htm"))
-    vectors = Vectors.open(flags.index)
+    vectors = open_vectors(flags.index)
     clip = load_model(vectors, flags)
     hits = nearest(vectors, query_vector(clip, flags), flags.top_k, flags.method)
     facts = vectors.facts([row for row, _ in hits])
     found = [{"rank": i, "score": hits[i - 1][1], **each} for i, each in enumerate(facts, 1)]
     if flags.html is not None:
-        write_page(flags.html, found, flags)
+        write_page(flags.html, found, vectors.index.folder, flags)
     if flags.as_json:
         for each in found:
             print(json.dumps(each, ensure_ascii=False))
@@ -70,7 +75,7 @@ def main(args: list[str]) -> None:
         print_table(["", "score", vectors.index.kind], rows, right=[0, 1], squeeze=2)
 
 
-def load_model(vectors: Vectors, flags: Flags) -> "ClipPipeline":
+def load_model(vectors: AnyVectors, flags: Flags) -> "ClipPipeline":
     """The one of the index: vectors of another model would mean nothing beside its vectors."""
     from calligram.clip.fingerprint import model_fingerprint
     from calligram.clip.zero_shot import load_clip
@@ -97,17 +102,28 @@ def query_vector(clip: "ClipPipeline", flags: Flags) -> "np.ndarray":
     return clip.embed_images(decoded.pixels[None])[0].cpu().numpy()
 
 
-def write_page(path: Path, found: list[dict[str, Any]], flags: Flags) -> None:
+def write_page(path: Path, found: list[dict[str, Any]], base: str, flags: Flags) -> None:
     from calligram.cli.page import Page
 
     page = Page()
     title = f"“{flags.words}”" if flags.words is not None else f"Like {flags.image}"
     facts = [("index", str(flags.index))]
-    hits = [page.hit(each["rank"], name_of(each), each["score"], thumbnail(each)) for each in found]
+    hits = [page.hit(each["rank"], name_of(each), each["score"], thumbnail(located(each, base))) for each in found]
     try:
         path.write_text(page.head(title, facts) + "".join(hits) + page.tail(len(hits), 0), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--html {path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def located(facts: dict[str, Any], base: str) -> dict[str, Any]:
+    """The facts with paths that are found from here: they are relative to the folder ``base``, if that is there."""
+    from calligram.data.place import is_url
+
+    def find(name: str) -> str:
+        path = os.path.join(base, name)
+        return path if not is_url(name) and os.path.exists(path) else name
+
+    return {name: find(value) if name in PATHS else value for name, value in facts.items()}
 
 
 def thumbnail(facts: dict[str, Any]) -> bytes | None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import tyro
 from pydantic import BaseModel, Field
 
+from calligram.cli.console import counted
 from calligram.cli.fields import Device, RunFolder
 from calligram.cli.find import find_device
 from calligram.cli.flags import parse
@@ -37,6 +38,6 @@ def main(args: list[str]) -> None:
     key, size = fingerprint(tokenizer), tokenizer.config.image_size
     write_tokens(shards, key, size, lambda images: tokenizer.encode(images.to(device)))
     print(
-        f"{flags.data} {flags.split}: {len(shards)} samples, {tokenizer.grid**2} tokens each "
+        f"{flags.data} {flags.split}: {counted(len(shards), 'sample')}, {tokenizer.grid**2} tokens each "
         f"of a vocabulary of {tokenizer.vocab_size}, tokenizer {key}"
     )

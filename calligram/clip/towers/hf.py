@@ -27,8 +27,10 @@ class HFTextConfig(BaseModel):
     name: str = Field(description="name on the hub, or a folder, with the config.json of a model")
     pretrained: bool = Field(default=False, description="begin with its weights; else with random ones")
     context_length: int = Field(default=64, ge=3, description="tokens a text may have, start and end included")
-    pool: Literal["mean", "first", "last"] = Field(
-        default="mean", description="the text's vector: the mean of its tokens, its first (BERT's CLS) or its last one"
+    pool: Literal["mean", "first", "last", "pooler"] = Field(
+        default="mean",
+        description="the text's vector: the mean of its tokens, its first (BERT's CLS), its last one, or what the "
+        "model's own pooler makes of the first",
     )
     projection: Projection = "linear"
     model: str = Field(default="", description="the model's own config as JSON; filled in when a run starts")
@@ -53,13 +55,16 @@ class HFTextTower(nn.Module):
         super().__init__()
         self.config = config
         self.end_id = end_id
-        theirs = _their_config(config)
+        theirs = their_config(config)
         if vocab_size > theirs.vocab_size:
             raise UserError(f"{config.name} knows {theirs.vocab_size} tokens, but the text tokenizer has {vocab_size}")
         model = self._build(config, theirs)
         if model.config.is_encoder_decoder:
             model = model.get_encoder()
-        if getattr(model, "pooler", None) is not None:
+        has_pooler = getattr(model, "pooler", None) is not None
+        if config.pool == "pooler" and not has_pooler:
+            raise UserError(f"{config.name} has no pooler of its own: take the first token, or another pool")
+        if has_pooler and config.pool != "pooler":
             model.pooler = None  # never read here, so it would have no gradient
         self.model: nn.Module = model
         self.width: int = theirs.hidden_size
@@ -80,7 +85,10 @@ class HFTextTower(nn.Module):
         text_BT = trim_to_longest(text_BT, self.end_id)  # what lies behind is masked
         last_B1 = _last_token(text_BT, self.end_id)[:, None]
         mask_BT = torch.arange(text_BT.shape[1], device=text_BT.device) <= last_B1
-        x_BTD = self.model(input_ids=text_BT, attention_mask=mask_BT.long()).last_hidden_state
+        out = self.model(input_ids=text_BT, attention_mask=mask_BT.long())
+        x_BTD = out.last_hidden_state
+        if self.config.pool == "pooler":
+            return out.pooler_output
         if self.config.pool == "first":
             return x_BTD[:, 0]
         if self.config.pool == "last":
@@ -94,7 +102,7 @@ def _last_token(text_BT: Tensor, end_id: int) -> Tensor:
     return torch.where(is_end.any(1), is_end.int().argmax(1), text_BT.shape[1] - 1)
 
 
-def _their_config(config: HFTextConfig) -> "PretrainedConfig":
+def their_config(config: HFTextConfig) -> "PretrainedConfig":
     from transformers import AutoConfig
 
     stored = json.loads(config.resolved().model)

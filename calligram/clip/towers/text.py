@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from calligram.clip.towers.projection import Projection
+from calligram.nn.mask import Mask
 from calligram.nn.packed import Packing
 from calligram.nn.shift import TokenShift
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
@@ -27,9 +28,12 @@ class TextTowerConfig(BaseModel):
         default=0, ge=0, description="how many of the tokens before it a text token takes in ahead of the first layer"
     )
     causal: bool = Field(default=True, description="whether a token sees only those before it; SigLIP's sees all")
-    pool: Literal["end", "last"] = Field(
-        default="end", description="the text's vector: the output at its end token, or at the last place, as SigLIP's"
+    pool: Literal["end", "last", "class"] = Field(
+        default="end",
+        description="the text's vector: the output at its end token, at the last place, as SigLIP's, or at a class "
+        "token behind all others, as CoCa's",
     )
+    pad_id: int = Field(default=0, ge=0, description="with pool class, the token that stands for padding")
     projection: Projection = "linear"
     transformer: TransformerConfig = TransformerConfig()
 
@@ -37,6 +41,8 @@ class TextTowerConfig(BaseModel):
     def _no_token_looks_ahead(self) -> "TextTowerConfig":
         if self.token_shift and not self.causal:
             raise ValueError("token_shift takes in tokens before: leave it out where causal is false")
+        if self.token_shift and self.pool == "class":
+            raise ValueError("token_shift is not for pool class: leave it out")
         return self
 
 
@@ -51,7 +57,9 @@ class TextTower(nn.Module):
         self.embed = nn.Embedding(vocab_size, self.width)
         nn.init.normal_(self.embed.weight, std=0.02)
         self.shift = TokenShift(self.width, config.token_shift) if config.token_shift else nn.Identity()
-        self.positions = learned(config.context_length, self.width, std=0.01)
+        own = int(config.pool == "class")
+        self.class_token = learned(self.width, std=0.01) if own else None
+        self.positions = learned(config.context_length + own, self.width, std=0.01)
         self.transformer = Transformer(config.transformer, causal=config.causal)
 
     def forward(self, text_BT: Tensor) -> Tensor:
@@ -80,7 +88,18 @@ class TextTower(nn.Module):
             raise ValueError(
                 f"{text_BT.shape[1]} tokens: this tower reads texts padded to {self.config.context_length}"
             )
-        return self._rows(text_BT, end_B)
+        return self._rows(text_BT, end_B) if self.class_token is None else self._class(text_BT, self.class_token)
+
+    def _class(self, text_BT: Tensor, class_token: Tensor) -> Tensor:
+        """The output at the class token (CoCa, arXiv 2205.01917), with the mask that open_clip's weights learnt with.
+
+        It is one place off: what follows a padding token is hidden instead of the token itself. So the first of the
+        padding is seen, and the class token does not see itself unless the text is full.
+        """
+        seen_BT = torch.cat([text_BT.new_ones(len(text_BT), 1, dtype=torch.bool), text_BT != self.config.pad_id], 1)
+        own_BTD = class_token.expand(len(text_BT), 1, -1)
+        x_BTD = torch.cat([self.embed(text_BT), own_BTD], 1) + self.positions
+        return self.transformer(x_BTD, mask=Mask(self.config.causal, keys_BN=seen_BT))[:, -1]
 
     def _rows(self, text_BT: Tensor, end_B: Tensor) -> Tensor:
         """A row a text, all of one length."""

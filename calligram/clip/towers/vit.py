@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from calligram.clip.towers.projection import Projection
 from calligram.nn.image import ConvStem
-from calligram.nn.pool import AttentionPool
+from calligram.nn.pool import AttentionPool, QueryPool
 from calligram.nn.positions import rotary_2d, sincos_2d
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 
@@ -30,9 +30,16 @@ class ViTConfig(BaseModel):
     ragged: bool = Field(
         default=False, description="take pictures whose size is no multiple of patch; their last pixels are not seen"
     )
-    pool: Literal["mean", "class", "attention"] = Field(
-        default="mean", description="the picture's vector: the tokens' mean, a class token, or an attention over them"
+    pool: Literal["mean", "class", "patches", "attention", "query"] = Field(
+        default="mean",
+        description="the picture's vector: the tokens' mean, a class token, the mean without the class token (CLIPA), "
+        "an attention over them (SigLIP), or CoCa's",
     )
+    norm_after_pool: bool = Field(
+        default=False, description="with mean and patches, normalise the mean, not the tokens"
+    )
+    pool_width: int = Field(default=0, ge=0, description="with query, channels of the picture's vector")
+    pool_heads: int = Field(default=8, ge=1, description="with query, attention heads; must divide pool_width")
     positions: Literal["learned", "sincos", "rotary"] = Field(
         default="learned", description="how tokens know where they are; the last two are fixed and fit any size"
     )
@@ -49,6 +56,20 @@ class ViTConfig(BaseModel):
         if self.stem and self.patch % 2 ** len(self.stem):
             raise ValueError(f"patch {self.patch} is not divisible by {2 ** len(self.stem)}, the stride of the stem")
         return self
+
+    @model_validator(mode="after")
+    def _pool_has_what_it_needs(self) -> "ViTConfig":
+        if (self.pool == "query") != bool(self.pool_width):
+            raise ValueError(f"pool_width {self.pool_width} with pool {self.pool}: query, and no other, needs one")
+        if self.pool == "query" and self.pool_width % self.pool_heads:
+            raise ValueError(f"pool_width {self.pool_width} is not divisible by pool_heads {self.pool_heads}")
+        if self.norm_after_pool and self.pool not in ("mean", "patches"):
+            raise ValueError(f"norm_after_pool is for a mean of tokens, not for pool {self.pool}: leave it out")
+        return self
+
+    @property
+    def has_class_token(self) -> bool:
+        return self.pool in ("class", "patches", "query")
 
     @model_validator(mode="after")
     def _positions_fit_width(self) -> "ViTConfig":
@@ -68,28 +89,37 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig, image_size: int):
         super().__init__()
         self.config = config
-        self.width = config.transformer.width
+        width, eps = config.transformer.width, config.transformer.norm_eps
+        self.width = config.pool_width or width
         stem_channels = config.stem[-1] if config.stem else 3
         patch = config.patch // 2 ** len(config.stem)
         self.stem = ConvStem(config.stem, config.stem_blocks) if config.stem else nn.Identity()
-        self.embed = nn.Conv2d(stem_channels, self.width, patch, stride=patch, bias=config.patch_bias)
-        self.class_token = learned(self.width) if config.pool == "class" else None
+        self.embed = nn.Conv2d(stem_channels, width, patch, stride=patch, bias=config.patch_bias)
+        self.class_token = learned(width) if config.has_class_token else None
         self._make_positions(image_size // config.patch)
         self.norm_pre = _norm(config.transformer) if config.pre_norm else nn.Identity()
         self.transformer = Transformer(config.transformer)
-        self.pool = AttentionPool(config.transformer) if config.pool == "attention" else None
+        self.norm_post = _norm(config.transformer) if config.norm_after_pool else nn.Identity()
+        if config.norm_after_pool or config.pool == "query":
+            self.transformer.norm = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
+        self.pool = None
+        if config.pool == "attention":
+            self.pool = AttentionPool(config.transformer)
+        if config.pool == "query":
+            self.pool = QueryPool(width, self.width, config.pool_heads, eps)
 
     def _make_positions(self, grid: int) -> None:
         """A table to add, or rotations. A class token has a row of its own: learned, or one that changes nothing."""
         kind, own = self.config.positions, int(self.class_token is not None)
+        width = self.config.transformer.width
         table = rotation = None
         if kind == "sincos":
-            table = torch.cat([torch.zeros(own, self.width), sincos_2d(grid, self.width)])
+            table = torch.cat([torch.zeros(own, width), sincos_2d(grid, width)])
         if kind == "rotary":
             turns = rotary_2d(grid, self.config.transformer.head_width)
             rotation = torch.cat([torch.tensor([1.0, 0.0]).expand(own, turns.shape[1], 2), turns])
         if kind == "learned":
-            self.positions = learned(grid**2 + own, self.width)
+            self.positions = learned(grid**2 + own, width)
         else:
             self.register_buffer("positions", table, persistent=False)
         self.register_buffer("rotation", rotation, persistent=False)
@@ -103,12 +133,14 @@ class ViT(nn.Module):
         rotation = self.rotation
         if self.training and self.config.patch_dropout:
             kept_BT = self._kept_tokens(x_BTD)
-            x_BTD = x_BTD.gather(1, kept_BT[..., None].expand(-1, -1, self.width))
+            x_BTD = x_BTD.gather(1, kept_BT[..., None].expand(-1, -1, x_BTD.shape[2]))
             rotation = rotation[kept_BT] if rotation is not None else None
         x_BTD = self.transformer(self.norm_pre(x_BTD), rotation=rotation)
         if self.pool is not None:
             return self.pool(x_BTD)
-        return x_BTD[:, 0] if self.class_token is not None else x_BTD.mean(1)
+        if self.config.pool == "class":
+            return x_BTD[:, 0]
+        return self.norm_post(x_BTD[:, int(self.class_token is not None) :].mean(1))
 
     def _kept_tokens(self, x_BTD: Tensor) -> Tensor:
         """Numbers of the tokens that patch dropout leaves, others for each picture; the class token always stays."""

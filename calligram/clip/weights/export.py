@@ -11,12 +11,12 @@ from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.clip.weights.hf import ACTIVATIONS, hf_kind, hf_rules
 from calligram.clip.weights.layout import to_theirs
-from calligram.clip.weights.open_clip import open_clip_rules
+from calligram.clip.weights.open_clip_names import open_clip_rules
 from calligram.clip.weights.source import HF_WEIGHTS, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 from calligram.clip.weights.to_open_clip import config_to_open_clip, preprocess_to_open_clip
 from calligram.errors import UserError
 from calligram.nn.transformer import TransformerConfig
-from calligram.tokenizers.export import is_clip, save_for_transformers
+from calligram.tokenizers.export import is_clip, is_stripped, save_for_transformers
 from calligram.tokenizers.hf import HFTextTokenizer
 from calligram.tokenizers.text import TextTokenizer
 
@@ -36,7 +36,8 @@ def export_open_clip(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
         state = {name if name.startswith(("visual.", "logit_")) else f"text.{name}": x for name, x in state.items()}
     if not is_clip(tokenizer):
         cleaning = tokenizer.cleaning if isinstance(tokenizer, HFTextTokenizer) else "lower"
-        config["text_cfg"] |= {"hf_tokenizer_name": out.name, "tokenizer_kwargs": {"clean": cleaning}}
+        options = {"clean": cleaning, **({"strip_sep_token": True} if is_stripped(tokenizer) else {})}
+        config["text_cfg"] |= {"hf_tokenizer_name": out.name, "tokenizer_kwargs": options}
         save_for_transformers(tokenizer, out)
     preprocess = preprocess_to_open_clip(model.config)
     _write(out / f"{out.name}.json", config)
@@ -49,7 +50,7 @@ def export_hf(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
     state = to_theirs(model.state_dict(), hf_rules(model.config))
     config = _hf_config(model.config, tokenizer)
     make_folder(out)
-    save_for_transformers(tokenizer, out)
+    save_for_transformers(tokenizer, out, reads_padding=hf_kind(model.config) == "siglip")
     _write(out / "config.json", config)
     _write(out / "preprocessor_config.json", _hf_preprocessor(model.config))
     _save(state, out / HF_WEIGHTS[0])

@@ -7,7 +7,8 @@ from calligram.clip.preprocess import PreprocessConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.clip.weights.blocks import HF_BLOCK, mlp_ratio
 from calligram.clip.weights.layout import NUMBER, NUMBER_IN_LIST, Rule, Table, block_rules, leading, rules
-from calligram.clip.weights.open_clip import IMAGE_BLOCK, OPENAI_MEAN, OPENAI_STD, TEXT_BLOCK, siglip_start
+from calligram.clip.weights.open_clip import OPENAI_MEAN, OPENAI_STD, siglip_start
+from calligram.clip.weights.open_clip_names import IMAGE_BLOCK, TEXT_BLOCK
 from calligram.errors import UserError
 from calligram.nn.transformer import Activation, TransformerConfig
 

@@ -38,6 +38,10 @@ NUMBER_IN_LIST = How(lambda xs: xs[0].reshape(()), lambda x, _: [x.reshape(1)])
 JOINED = How(lambda xs: torch.cat(list(xs)), _split)  # our query, key and value are one matrix
 
 
+HALVES = How(lambda xs: torch.cat(list(xs)), lambda x, number: x.chunk(number))  # key and value, of a query apart
+FIRST = How(lambda xs: xs[0][0], lambda x, _: [x[None]])  # of several the only one that is read
+
+
 @dataclass(frozen=True)
 class Rule:
     """One tensor of ours, and which of theirs it is made of."""

@@ -9,32 +9,35 @@
 | ``ViT-B-32.pt`` | an archive that OpenAI published, or weights in the same layout |
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from calligram import runs
 from calligram.clip.model import ClipConfig
+from calligram.clip.towers.hf import HFTextConfig, their_config
 from calligram.clip.weights.archive import is_archive
 from calligram.clip.weights.files import read_folder, read_json, read_state
 from calligram.clip.weights.hf import IGNORED, config_from_hf, hf_rules
 from calligram.clip.weights.layout import State, to_ours
-from calligram.clip.weights.open_clip import (
-    config_from_open_clip,
-    infer_model_config,
-    open_clip_rules,
-    plain_names,
-)
+from calligram.clip.weights.open_clip import config_from_open_clip
+from calligram.clip.weights.open_clip_infer import infer_model_config
+from calligram.clip.weights.open_clip_names import open_clip_rules, plain_names, without_decoder
 from calligram.errors import UserError
 from calligram.nn.transformer import Activation
 from calligram.tokenizers.clip_bpe import CLIP_VOCAB_SIZE
-from calligram.tokenizers.hf import Cleaning, HFTextTokenizer, has_tokenizer
+from calligram.tokenizers.hf import Cleaning, Ending, HFTextTokenizer, has_tokenizer, written_cleaning
 from calligram.tokenizers.text import TextTokenizer
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+SENTENCEPIECE = "spiece.model"
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ARCHIVE_ACTIVATION: Activation = "quick_gelu"  # of all that OpenAI published
+
+
+log = logging.getLogger(__name__)
 
 
 class ActivationUnknown(UserError):
@@ -103,7 +106,8 @@ def _hf_folder(folder: Path) -> Foreign:
     found = config_from_hf(read_json(folder / runs.CONFIG), read_json(preprocessor) if preprocessor.is_file() else {})
     state = to_ours(read_folder(folder, HF_WEIGHTS), hf_rules(found.config), IGNORED)
     # SigLIP's is not in its tokenizer.json
-    cleaning: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
+    usual: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
+    cleaning = written_cleaning(folder) or usual
     return Foreign(found.config, state, _tokenizer(found.config, found.vocab_size, folder, "", cleaning))
 
 
@@ -179,28 +183,46 @@ def _model_config(name: str) -> dict[str, Any]:
 
 
 def _open_clip(model: dict[str, Any], preprocess: dict[str, Any], state: State, folder: Path) -> Foreign:
-    if "multimodal_cfg" in model:
-        raise UserError("CoCa, which also writes captions, is not taken over")
-    config, text = config_from_open_clip(model, preprocess), model["text_cfg"]
+    config, text = config_from_open_clip(model, preprocess).resolved(), model["text_cfg"]
+    options = text.get("tokenizer_kwargs") or {}
     tokenizer = _tokenizer(
         config,
-        text.get("vocab_size", CLIP_VOCAB_SIZE),
+        _vocab_size(config, text),
         folder,
-        text.get("hf_tokenizer_name") or "",
-        (text.get("tokenizer_kwargs") or {}).get("clean", "whitespace"),
+        text.get("hf_tokenizer_name") or text.get("hf_model_name") or "",
+        options.get("clean", "whitespace"),
+        "stripped" if options.get("strip_sep_token") else "kept",
     )
-    return Foreign(config, to_ours(plain_names(state), open_clip_rules(config)), tokenizer)
+    encoders, num_others = without_decoder(plain_names(state)) if "multimodal_cfg" in model else (state, 0)
+    if num_others:
+        log.warning(
+            f"CoCa is taken over to compare: its decoder, {num_others} tensors that write captions, is left out"
+        )
+    return Foreign(config, to_ours(plain_names(encoders), open_clip_rules(config), IGNORED), tokenizer)
 
 
-def _tokenizer(config: ClipConfig, vocab_size: int, folder: Path, name: str, cleaning: Cleaning) -> TextTokenizer:
+def _vocab_size(config: ClipConfig, text: dict[str, Any]) -> int:
+    if isinstance(config.text, HFTextConfig):
+        return their_config(config.text).vocab_size
+    return text.get("vocab_size", CLIP_VOCAB_SIZE)
+
+
+def _tokenizer(
+    config: ClipConfig, vocab_size: int, folder: Path, name: str, cleaning: Cleaning, ending: Ending = "kept"
+) -> TextTokenizer:
     """CLIP's own, or the one beside the weights, or the one of the name that their config gives."""
     length = config.text.context_length
     if vocab_size == CLIP_VOCAB_SIZE and not name:
         return TextTokenizer.clip(length)
+    if not has_tokenizer(folder) and (folder / SENTENCEPIECE).is_file():
+        raise UserError(
+            f"{folder} has its tokenizer as {SENTENCEPIECE} only, which is not read here: make a tokenizer.json of it "
+            "with transformers and sentencepiece, by AutoTokenizer.from_pretrained and save_pretrained"
+        )
     if not name and not has_tokenizer(folder):
         raise UserError(f"{folder} has no tokenizer.json, and {vocab_size} tokens are not CLIP's {CLIP_VOCAB_SIZE}")
     where = str(folder) if has_tokenizer(folder) else name
-    tokenizer = HFTextTokenizer.of(where, length, cleaning, vocab_size)
+    tokenizer = HFTextTokenizer.of(where, length, cleaning, vocab_size, ending)
     if tokenizer.vocab_size > vocab_size:
         raise UserError(f"the tokenizer {where} has {tokenizer.vocab_size} tokens, but the model knows {vocab_size}")
     return tokenizer

@@ -4,7 +4,8 @@ from typing import Any
 
 from calligram.clip.model import ClipConfig
 from calligram.clip.towers import ResNetConfig, TextTowerConfig, TimmConfig, ViTConfig
-from calligram.clip.weights.open_clip import Config, open_clip_rules
+from calligram.clip.weights.open_clip import Config
+from calligram.clip.weights.open_clip_names import open_clip_rules
 from calligram.clip.weights.timm_vit import plain_vit
 from calligram.errors import UserError
 from calligram.nn.transformer import TransformerConfig
@@ -13,9 +14,12 @@ from calligram.nn.transformer import TransformerConfig
 def config_to_open_clip(config: ClipConfig, vocab_size: int, end_id: int) -> Config:
     """``model_cfg`` of ``open_clip_config.json``. Raises UserError where open_clip has no such model."""
     open_clip_rules(config)  # tells what has no place
-    assert isinstance(config.text, TextTowerConfig)
+    if not isinstance(config.text, TextTowerConfig):
+        raise UserError(
+            f"open_clip fetches {config.text.name} by its name: its layout has no place for that text tower"
+        )
     activations = {config.text.transformer.activation}
-    if isinstance(config.image, ViTConfig) and config.image.pool == "class":
+    if isinstance(config.image, ViTConfig) and config.image.pool != "attention":
         activations.add(config.image.transformer.activation)
     if "quick_gelu" in activations and len(activations) > 1:
         raise UserError("open_clip has QuickGELU in both towers or in none: its layout cannot hold this model")
@@ -26,7 +30,7 @@ def config_to_open_clip(config: ClipConfig, vocab_size: int, end_id: int) -> Con
     }
     if "quick_gelu" in activations:
         found["quick_gelu"] = True
-    if "timm_model_name" in found["vision_cfg"]:
+    if "timm_model_name" in found["vision_cfg"] or config.text.pool == "class":
         found["custom_text"] = True
     if config.init_bias is not None:
         found["init_logit_bias"] = config.init_bias
@@ -64,6 +68,9 @@ def _vision(config: ClipConfig) -> Config:
         "head_width": image.transformer.head_width,
         **_transformer(image.transformer),
     }
+    found |= {"pool_type": "avg", "final_ln_after_pool": image.norm_after_pool} if image.pool == "patches" else {}
+    if image.pool == "query":
+        found |= {"attentional_pool": True, "attn_pooler_queries": 1, "attn_pooler_heads": image.pool_heads}
     return found if image.pre_norm else {**found, "no_ln_pre": True}
 
 
@@ -86,7 +93,9 @@ def _text(text: TextTowerConfig, vocab_size: int, end_id: int) -> Config:
         "heads": text.transformer.num_heads,
         **_transformer(text.transformer),
     }
-    if text.pool == "last":
+    if text.pool == "class":
+        found |= {"embed_cls": True, "pad_id": text.pad_id}
+    elif text.pool == "last":
         found["pool_type"] = "last"
     elif end_id != vocab_size - 1:  # it looks for the highest id unless told which
         found |= {"pool_type": "eos", "eos_id": end_id}

@@ -45,17 +45,27 @@ class ZeroShot(EvalTask):
 
 def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple[Tensor, Tensor]:
     """Vectors and classes of the pictures that have a class, up to ``max_samples`` of them."""
-    classes, vectors, pending = [], [], []
-    for i in track(range(len(shards)), f"embed {shards.split} pictures"):
-        record = shards[i]
-        if "class" not in record.meta or len(classes) == max_samples:
-            continue
-        classes.append(int(record.meta["class"]))
-        pending.append(read_square(record, clip))
+    class_of = classed(shards, max_samples)
+    if not class_of:
+        return torch.empty(0, clip.model.config.embed_dim), torch.empty(0, dtype=torch.long)
+    vectors, pending = [], []
+    for i in track(clip.spread.share(list(class_of)), f"embed {shards.split} pictures"):
+        pending.append(read_square(shards[i], clip))
         if len(pending) == clip.batch_size:
             vectors.append(clip.embed_images(torch.stack(pending)))
             pending = []
     if pending:
         vectors.append(clip.embed_images(torch.stack(pending)))
-    empty = torch.empty(0, clip.model.config.embed_dim)
-    return torch.cat(vectors) if vectors else empty, torch.tensor(classes, dtype=torch.long)
+    return clip.spread.in_order(torch.cat(vectors), len(class_of)), torch.tensor(list(class_of.values()))
+
+
+def classed(shards: Shards, max_samples: int) -> dict[int, int]:
+    """Sample → class of the first that have one. Their words alone are read, so that all processes agree at once."""
+    found: dict[int, int] = {}
+    for i in range(len(shards)):
+        if len(found) == max_samples:
+            break
+        _, meta = shards.read_words(*shards.locate(i))
+        if "class" in meta:
+            found[i] = int(meta["class"])
+    return found

@@ -32,6 +32,18 @@ OPEN_CLIP: dict[str, dict[str, Any]] = {
         },
         "text_cfg": {**TEXT, "mlp_ratio": 3.1, "proj_bias": True, "norm_kwargs": {"eps": 1e-3}},
     },
+    "clipa": {  # arXiv 2305.07017
+        "embed_dim": 24,
+        "vision_cfg": {**VIT, "no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True},
+        "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last"},
+    },
+    "averaged": {"embed_dim": 24, "vision_cfg": {**VIT, "pool_type": "avg"}, "text_cfg": TEXT},
+    "coca": {  # its two encoders
+        "embed_dim": 24,
+        "custom_text": True,
+        "vision_cfg": {**VIT, "attentional_pool": True, "attn_pooler_queries": 1, "attn_pooler_heads": 6},
+        "text_cfg": {**TEXT, "embed_cls": True},
+    },
     "custom": {"embed_dim": 24, "custom_text": True, "vision_cfg": VIT, "text_cfg": TEXT},
     "resnet": {
         "embed_dim": 24,

@@ -11,9 +11,13 @@ from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
+from calligram.clip.model import Clip
+from calligram.clip.weights.export import export_hf
 from calligram.clip.weights.hf import config_from_hf, hf_rules
 from calligram.clip.weights.layout import Rule, State, to_ours, to_theirs
-from calligram.clip.weights.open_clip import config_from_open_clip, open_clip_rules, plain_names
+from calligram.clip.weights.open_clip import config_from_open_clip
+from calligram.clip.weights.open_clip_names import open_clip_rules, plain_names
+from calligram.tokenizers.text import TextTokenizer
 from tests.clip.weights.peers import (
     CLOSE,
     differences,
@@ -64,3 +68,20 @@ def test_of_transformers(kind):
     text = some_texts(found.config.text.context_length, found.vocab_size, found.end_id)
     report(type(theirs).__name__, differences(ours, theirs, text))
     assert comes_back(ours, rules, expected)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_transformers_reads_a_folder_of_ours(kind, tmp_path):
+    """Of the sizes of openai/clip-vit-base-patch32 and google/siglip-base-patch16-224, its configs' defaults."""
+    found = config_from_hf((CLIPConfig() if kind == "clip" else SiglipConfig()).to_dict(), {})
+    tokenizer = TextTokenizer.train(["a red circle", "two blue squares"], 300, found.config.text.context_length)
+    end = found.end_id if kind == "clip" else tokenizer.end_id  # a CLIPModel takes 2 for an old mistake
+    ids = {"pad_id": tokenizer.pad_id, "start_id": tokenizer.start_id, "end_id": end}
+    words = TextTokenizer(tokenizer.bpe, context_length=tokenizer.context_length, vocab_size=found.vocab_size, **ids)
+    torch.manual_seed(0)
+    ours = perturbed(Clip(found.config, found.vocab_size, end), *SMALL_SPREAD)
+    assert isinstance(ours, Clip)
+    export_hf(ours, words, tmp_path / "hf")
+    theirs = (CLIPModel if kind == "clip" else SiglipModel).from_pretrained(tmp_path / "hf").eval()
+    text = some_texts(words.context_length, found.vocab_size, end)
+    report(f"{type(theirs).__name__}.from_pretrained", differences(ours, theirs, text))

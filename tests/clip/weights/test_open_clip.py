@@ -8,10 +8,12 @@ from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
 
 from calligram.clip.model import Clip
-from calligram.clip.towers import TextTowerConfig, TimmConfig, ViTConfig
+from calligram.clip.towers import HFTextConfig, TextTowerConfig, TimmConfig, ViTConfig
 from calligram.clip.weights import timm_vit
 from calligram.clip.weights.layout import to_ours, to_theirs
-from calligram.clip.weights.open_clip import config_from_open_clip, infer_model_config, open_clip_rules, plain_names
+from calligram.clip.weights.open_clip import config_from_open_clip
+from calligram.clip.weights.open_clip_infer import infer_model_config
+from calligram.clip.weights.open_clip_names import open_clip_rules, plain_names
 from calligram.clip.weights.to_open_clip import config_to_open_clip
 from calligram.errors import UserError
 from tests.clip.weights.peers import (
@@ -48,7 +50,7 @@ def test_the_same_weights_give_the_same_vectors(name):
     assert max(differences(ours, theirs, some_texts(TEXT["context_length"]))) < CLOSE
 
 
-@pytest.mark.parametrize("name", ["vit-quickgelu", "odd"])
+@pytest.mark.parametrize("name", ["vit-quickgelu", "odd", "clipa", "coca"])
 def test_every_tensor_matters(name):
     """Two weights swapped, or one that is not read, would leave the vectors as they are."""
     ours, theirs = converted(name)
@@ -130,10 +132,11 @@ def test_what_has_no_part_here_is_named():
             config_from_open_clip(config, {})
 
     refused("vision_cfg", ls_init_value=1e-4)
-    refused("vision_cfg", attentional_pool=True)
-    refused("vision_cfg", pool_type="avg")
+    refused("vision_cfg", attentional_pool="parallel")
+    refused("vision_cfg", pool_type="none")
+    refused("vision_cfg", scale_fc=True)
     refused("vision_cfg", image_size=[32, 64])
-    refused("text_cfg", embed_cls=True)
+    refused("text_cfg", hf_pooler_type="max_pooler", hf_model_name="roberta-base")
     refused("text_cfg", qk_norm=True)
     refused("text_cfg", pool_type="first")
 
@@ -154,6 +157,8 @@ def test_wrong_weights_are_told_by_name():
     [
         ({"image": ViTConfig(patch=8, stem=(8, 8), pool="class", patch_bias=False)}, "stem"),
         ({"image": ViTConfig(patch=8, pool="mean", patch_bias=False)}, "mean of tokens"),
+        ({"text": TextTowerConfig(projection="mlp")}, "two layers"),
+        ({"text": HFTextConfig(name="small", model='{"model_type": "bert"}')}, "fetches small by its name"),
         ({"image": ViTConfig(patch=8, pool="class", patch_bias=False, positions="rotary")}, "rotary"),
         ({"text": TextTowerConfig(token_shift=2)}, "token_shift"),
         ({"image": TimmConfig(name="resnet10t", projection="none")}, "without a projection"),

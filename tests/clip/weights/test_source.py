@@ -181,7 +181,8 @@ def test_a_vocabulary_of_our_own_goes_along(tmp_path, theirs):
         load_clip(tmp_path / "weights.pt", activation="gelu")
     (tmp_path / "run").mkdir()
     from calligram.clip.weights.layout import to_ours
-    from calligram.clip.weights.open_clip import config_from_open_clip, open_clip_rules
+    from calligram.clip.weights.open_clip import config_from_open_clip
+    from calligram.clip.weights.open_clip_names import open_clip_rules
     from tests.clip.weights.peers import our_model
 
     ours = config_from_open_clip(config, {})

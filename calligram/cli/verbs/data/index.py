@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 from pydantic import BaseModel, Field
 
+from calligram.cli.console import counted
 from calligram.cli.fields import Switch
-from calligram.cli.find import make_folder
+from calligram.cli.find import new_folder
 from calligram.cli.flags import parse
 from calligram.data.catalogue import catalogue, gather
 from calligram.data.manifest import Manifest
@@ -51,7 +52,8 @@ def main(args: list[str]) -> None:
     manifest = index(flags)
     splits = [flags.split or "train"] if flags.out is not None else manifest.splits
     shards = [shard for split in splits for shard in manifest.splits[split]]
-    print(f"indexed {len(shards)} shards, {sum(shard.num_samples for shard in shards)} samples")
+    num_samples = sum(shard.num_samples for shard in shards)
+    print(f"indexed {counted(len(shards), 'shard')}, {counted(num_samples, 'sample')}")
     left_out = sum((Counter(shard.left_out) for shard in shards), Counter())
     for reason, count in left_out.most_common():
         print(f"left out {count}: {reason}")
@@ -61,8 +63,8 @@ def index(flags: Flags) -> Manifest:
     if not flags.data:
         raise UserError("missing: SHARDS, a folder of shards; `calligram data index --help` lists the flags")
     if flags.out is not None:
-        make_folder(flags.out, "--out")
-        return gather(flags.data, flags.out, flags.split or "train", flags.strict, flags.allow_pipe)
+        with new_folder(flags.out, "--out"):
+            return gather(flags.data, flags.out, flags.split or "train", flags.strict, flags.allow_pipe)
     if flags.split:
         raise UserError(f"--split {flags.split} is for shards with --out: the folders in a folder are its splits")
     (folder, *others) = flags.data

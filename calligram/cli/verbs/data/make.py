@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from calligram.cli.console import say
-from calligram.cli.find import make_folder
+from calligram.cli.console import counted, say
+from calligram.cli.find import new_folder
 from calligram.cli.flags import parse
 from calligram.cli.table import megabytes, print_list, print_table
 from calligram.data.manifest import Manifest
@@ -32,8 +32,8 @@ def main(args: list[str]) -> None:
     words = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
     flags: Any = parse(flags_of(kind), rest, prog=f"{PROG} {name}", description=words)
     source = kind(**{field: getattr(flags, field) for field in kind.model_fields})
-    make_folder(flags.out.parent, "--out")
-    manifest = write_shards(source, flags.out, flags.samples_per_shard, flags.processes)
+    with new_folder(flags.out.parent, "--out"):
+        manifest = write_shards(source, flags.out, flags.samples_per_shard, flags.processes)
     print_summary(manifest)
     # only a source of files that people bring along leaves any out
     report_skipped(getattr(source, "skipped", []))
@@ -84,7 +84,7 @@ def print_summary(manifest: Manifest) -> None:
 def report_skipped(skipped: list[tuple[Path, str]]) -> None:
     if not skipped:
         return
-    say(f"left out {len(skipped)} pictures:")
+    say(f"left out {counted(len(skipped), 'picture')}:")
     for path, reason in skipped[:SHOWN]:
         say(f"  {path}: {reason}")
     if len(skipped) > SHOWN:

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 from pydantic import BaseModel, Field
 
-from calligram.cli.console import STATUS_FAILED
+from calligram.cli.console import STATUS_FAILED, counted
 from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.data.manifest import Manifest
@@ -39,7 +39,8 @@ def main(args: list[str]) -> int:
     else:
         for problem in problems:
             print(describe(problem))
-        print(f"{num_shards} shards, {num_samples} samples: {len(problems) or 'no'} problem{'s'[: len(problems) != 1]}")
+        found = counted(len(problems), "problem") if problems else "no problems"
+        print(f"{counted(num_shards, 'shard')}, {counted(num_samples, 'sample')}: {found}")
     return STATUS_FAILED if problems else 0
 
 
