@@ -1,12 +1,16 @@
 """One vector of many tokens.
 
-# B batch, T tokens, D width, H heads, K head width
+# B batch, T tokens, N tokens of all together, D width, M queries, H heads, K head width
 """
 
+from itertools import groupby
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calligram.nn.attention import attention
+from calligram.nn.mask import FULL, Mask
 from calligram.nn.transformer import ACTIVATIONS, TransformerConfig, learned
 
 
@@ -31,12 +35,31 @@ class AttentionPool(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, seqlens: tuple[int, ...] | None = None) -> Tensor:
+        """With ``seqlens``, (1, N, D) → (B, D): so many tokens a picture, one behind the other in the one row."""
         width = x_BTD.shape[2]
         # one matrix for all three, as elsewhere; but the probe is the only query, and no key
         q_D = F.linear(self.probe, self.qkv.weight[:width], self.qkv.bias[:width])
         kv = F.linear(x_BTD, self.qkv.weight[width:], self.qkv.bias[width:])
         k_BTHK, v_BTHK = kv.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        q_B1HK = q_D.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
-        answer_BD = self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1))
+        shape, mask = ((len(x_BTD), 1), FULL) if seqlens is None else ((1, len(seqlens)), _one_query_each(seqlens))
+        q_BMHK = q_D.unflatten(-1, (self.num_heads, -1)).expand(*shape, -1, -1)
+        answer_BD = self.out(attention(q_BMHK, k_BTHK, v_BTHK, mask).flatten(0, 1).flatten(1))
         return answer_BD + self.mlp_out(self.activation(self.mlp_in(self.norm(answer_BD))))
+
+
+def _one_query_each(seqlens: tuple[int, ...]) -> Mask:
+    return Mask(seqlens=(1,) * len(seqlens), key_seqlens=seqlens)
+
+
+def packed_means(x_ND: Tensor, seqlens: tuple[int, ...]) -> Tensor:
+    """The mean of each sequence, (B, D); neighbours of equal length are a batch as they lie there."""
+    runs = [(len(list(run)), length) for length, run in groupby(seqlens)]
+    parts = x_ND.split([number * length for number, length in runs])
+    return torch.cat([x.unflatten(0, run).mean(1) for x, run in zip(parts, runs, strict=True)])
+
+
+def packed_firsts(x_ND: Tensor, seqlens: tuple[int, ...]) -> Tensor:
+    """The first token of each sequence, (B, D)."""
+    length_B = torch.tensor(seqlens)
+    return x_ND[(length_B.cumsum(0) - length_B).to(x_ND.device)]
