@@ -34,6 +34,7 @@ class IndexFile(BaseModel):
     dtype: Dtype
     count: int
     unreadable: int = 0
+    native: int | None = None  # patches of a picture at most, where the model was asked for native pictures
 
 
 class VectorWriter:

@@ -12,7 +12,7 @@ from torch import Tensor
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
-from calligram.eval.pictures import read_square
+from calligram.eval.pictures import read_picture
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -51,11 +51,11 @@ def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple
         if "class" not in record.meta or len(classes) == max_samples:
             continue
         classes.append(int(record.meta["class"]))
-        pending.append(read_square(record, clip))
+        pending.append(read_picture(record, clip))
         if len(pending) == clip.batch_size:
-            vectors.append(clip.embed_images(torch.stack(pending)))
+            vectors.append(clip.embed_prepared(pending))
             pending = []
     if pending:
-        vectors.append(clip.embed_images(torch.stack(pending)))
+        vectors.append(clip.embed_prepared(pending))
     empty = torch.empty(0, clip.model.config.embed_dim)
     return torch.cat(vectors) if vectors else empty, torch.tensor(classes, dtype=torch.long)
