@@ -9,11 +9,14 @@ import pytest
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
-from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers import CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
 
 from calligram.clip.weights.hf import config_from_hf, hf_rules
 from calligram.clip.weights.layout import Rule, State, to_ours, to_theirs
 from calligram.clip.weights.open_clip import config_from_open_clip, open_clip_rules, plain_names
+from calligram.clip.zero_shot import ClipPipeline
+from calligram.tokenizers.text import TextTokenizer
+from tests.clip.weights.naflex import native_differences
 from tests.clip.weights.peers import (
     CLOSE,
     differences,
@@ -63,4 +66,16 @@ def test_of_transformers(kind):
     ours = our_model(found.config, to_ours(expected, rules), found.vocab_size, found.end_id)
     text = some_texts(found.config.text.context_length, found.vocab_size, found.end_id)
     report(type(theirs).__name__, differences(ours, theirs, text))
+    assert comes_back(ours, rules, expected)
+
+
+def test_of_transformers_with_pictures_of_any_size():
+    torch.manual_seed(0)
+    theirs = perturbed(Siglip2Model(Siglip2Config()), *SMALL_SPREAD)
+    found = config_from_hf(theirs.config.to_dict(), {})
+    rules, expected = hf_rules(found.config), list_tensors(theirs)
+    ours = our_model(found.config, to_ours(expected, rules), found.vocab_size, found.end_id)
+    text = some_texts(found.config.text.context_length, found.vocab_size, found.end_id)
+    clip = ClipPipeline(ours, TextTokenizer.train(["a"], context_length=64))
+    report("Siglip2Model", native_differences(clip, theirs, 256, text))
     assert comes_back(ours, rules, expected)
