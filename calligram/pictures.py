@@ -1,5 +1,10 @@
-"""Any picture → upright, opaque, square: the one road by which pictures reach a model, in training and after it."""
+"""Any picture → upright, opaque, square: the one road by which pictures reach a model, in training and after it.
 
+Or of its own aspect ratio, for models that read pictures of any.
+"""
+
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
+# between which the scale of a native picture is looked for, and when the search ends: SigLIP 2's
+MIN_SCALE, MAX_SCALE, SCALE_STEP = 1e-6, 100.0, 1e-5
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -44,6 +51,26 @@ def centre_box(extent: tuple[int, int], size: int) -> Box:
     starts = [place * side / whole for place, side, whole in zip(corner, extent, resized, strict=True)]
     stops = [(place + size) * side / whole for place, side, whole in zip(corner, extent, resized, strict=True)]
     return starts[0], starts[1], stops[0], stops[1]
+
+
+@lru_cache(maxsize=1024)  # pictures often have one of few sizes
+def native_size(extent: tuple[int, int], patch: int, max_patches: int) -> tuple[int, int]:
+    """(width, height) in whole patches for a picture of ``extent``, which keeps its aspect ratio as nearly as they can.
+
+    The largest at which no more than ``max_patches`` cover it: NaFlex's rule (arXiv 2502.14786), and its numbers.
+    """
+    low, high = MIN_SCALE, MAX_SCALE
+    while high - low >= SCALE_STEP:
+        scale = (low + high) / 2
+        width, height = _whole_patches(extent, patch, scale)
+        fits = (height / patch) * (width / patch) <= max_patches
+        low, high = (scale, high) if fits else (low, scale)
+    return _whole_patches(extent, patch, low)
+
+
+def _whole_patches(extent: tuple[int, int], patch: int, scale: float) -> tuple[int, int]:
+    width, height = (max(patch, math.ceil(side * scale / patch) * patch) for side in extent)
+    return width, height
 
 
 def _resize_and_crop(extent: tuple[int, int], size: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -11,7 +11,7 @@ from calligram.data.decode import decode_image
 from calligram.data.draws import Draws
 from calligram.data.transforms import AugmentConfig, train_transform
 from calligram.nn.image import stack_images
-from calligram.pictures import flatten, square, to_image, to_tensor, upright
+from calligram.pictures import flatten, native_size, square, to_image, to_tensor, upright
 
 
 def pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -78,3 +78,23 @@ def test_square_keeps_the_middle():
 def test_tensors_and_pictures_are_each_others_inverse():
     x = torch.from_numpy(pixels(4, 6)).permute(2, 0, 1)
     assert torch.equal(to_tensor(to_image(x)), x)
+
+
+@pytest.mark.parametrize("patch", [14, 16, 8])
+@pytest.mark.parametrize("max_patches", [1, 7, 256, 1024])
+def test_native_sizes_are_those_of_siglip_2(patch, max_patches):
+    from transformers.models.siglip2.image_processing_siglip2 import get_image_size_for_max_num_patches
+
+    rng = np.random.default_rng(max_patches)
+    sides = [(1, 1), (1, 5000), (16, 16), (3, 7), (4000, 3000), (224, 224), *rng.integers(1, 3000, (150, 2)).tolist()]
+    for width, height in sides:
+        expected = get_image_size_for_max_num_patches(height, width, patch, max_patches)
+        assert native_size((width, height), patch, max_patches) == expected[::-1]
+
+
+def test_a_native_picture_is_as_large_as_its_patches_allow_and_keeps_its_aspect_ratio():
+    for extent in ((640, 480), (480, 640), (1000, 333), (65, 64)):
+        width, height = native_size(extent, 16, 256)
+        assert width % 16 == height % 16 == 0
+        assert 200 < (width // 16) * (height // 16) <= 256
+        assert width / height == pytest.approx(extent[0] / extent[1], rel=0.12)

@@ -58,7 +58,7 @@ def labelled_vectors(
     vectors, classes = [], []
     decoded = (each for each in decode_ahead(labelled(), decoder_for(clip), 2 * AT_ONCE) if each.pixels is not None)
     for chunk in chunks(track(decoded, "calibrate", total=min(len(shards), ENOUGH)), AT_ONCE):
-        vectors.append(clip.embed_images(torch.stack([each.pixels for each in chunk if each.pixels is not None])))
+        vectors.append(clip.embed_prepared([each.pixels for each in chunk if each.pixels is not None]))
         classes += [numbers[each.item.facts["class"]] for each in chunk]
         if len(classes) >= ENOUGH:
             break

@@ -25,7 +25,7 @@ PROBE = (37, 23)  # pixels; neither square nor even
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as the model reads it, uint8 (3, S, S), and as a person does; or what is wrong with it."""
+    """A picture as the model reads it, uint8 (3, H, W), and as a person does; or what is wrong with it."""
 
     item: Item
     pixels: "Tensor | None" = None

@@ -19,6 +19,13 @@ RunFolder = Annotated[Path, tyro.conf.arg(metavar="RUN")]
 OptionalRun = Annotated[
     Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the only one in runs/)")
 ]
+Native = Annotated[
+    int | None,
+    tyro.conf.arg(metavar="PATCHES", help_behavior_hint="(default: as the model says)"),
+    Field(
+        ge=1, description="read whole pictures at their own aspect ratio, with at most so many patches each; a ViT only"
+    ),
+]
 # find.find_device understands it
 Device = Annotated[
     str,

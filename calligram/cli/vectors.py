@@ -37,6 +37,7 @@ class IndexFile(BaseModel):
     count: int
     unreadable: int = 0
     folder: str = ""  # to which the paths of the items are relative
+    native: int | None = None  # patches of a picture at most, where the model was asked for native pictures
 
 
 class VectorWriter:

@@ -1,6 +1,7 @@
 """A CLIP by the word that a person has for it, a run's folder or a model of others; and a folder to keep it in."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import save_file
@@ -25,7 +26,10 @@ class SavedClip(BaseModel):
 
 
 def load_model(
-    source: Path | str, image_size: int | None = None, activation: Activation | None = None
+    source: Path | str,
+    image_size: int | None = None,
+    activation: Activation | None = None,
+    native: int | None = None,
 ) -> tuple[Clip, TextTokenizer]:
     """See :func:`calligram.clip.zero_shot.load_clip`."""
     if is_foreign(source):
@@ -38,7 +42,12 @@ def load_model(
             raise UserError(f"{run} says itself which activation it has: leave {activation} out")
         path = runs.weights(run)
         tokenizer, state = TextTokenizer.load(run / runs.TEXT_TOKENIZER), runs.read_weights(path)
-    model = Clip(_sized(config, image_size).without_download(), tokenizer.vocab_size, tokenizer.end_id)
+    if image_size is not None:
+        config = _changed(config, "image_size", image_size)
+    if native is not None:
+        changed = {**config.preprocess.model_dump(), "resize": "native", "max_patches": native}
+        config = _changed(config, "preprocess", changed)
+    model = Clip(config.without_download(), tokenizer.vocab_size, tokenizer.end_id)
     state = fit_positions(state, model) if image_size is not None else state
     try:
         model.load_state_dict(state)
@@ -55,13 +64,11 @@ def read_model_config(run: Path) -> ClipConfig:
         raise UserError(f"{run / runs.CONFIG} does not describe a CLIP: {error.errors()[0]['msg']}") from None
 
 
-def _sized(config: ClipConfig, image_size: int | None) -> ClipConfig:
-    if image_size is None:
-        return config
+def _changed(config: ClipConfig, name: str, value: Any) -> ClipConfig:
     try:
-        return ClipConfig.model_validate({**config.model_dump(), "image_size": image_size})
+        return ClipConfig.model_validate({**config.model_dump(), name: value})
     except ValidationError as error:
-        raise UserError(f"image_size {image_size}: {error.errors()[0]['msg']}") from None
+        raise UserError(f"{name} {value}: {error.errors()[0]['msg']}") from None
 
 
 def save_model(model: Clip, tokenizer: TextTokenizer, folder: Path) -> None:

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -18,13 +19,16 @@ from calligram.clip.towers import (
     ResNetConfig,
     TextConfig,
     TextTowerConfig,
+    ViT,
     ViTConfig,
     build_image_tower,
     build_projection,
     build_text_tower,
 )
 from calligram.clip.towers.resnet import STRIDE
+from calligram.errors import UserError
 from calligram.nn.image import to_float
+from calligram.nn.pictures import Pictures
 
 MAX_LOGIT_SCALE = math.log(100)  # the paper's cap on the inverse temperature
 
@@ -60,6 +64,27 @@ class ClipConfig(BaseModel):
         if isinstance(self.image, ResNetConfig) and self.image_size % STRIDE:
             raise ValueError(f"image_size {self.image_size} is not divisible by {STRIDE}, the stride of the ResNet")
         return self
+
+    @model_validator(mode="after")
+    def _a_vit_reads_native_pictures(self) -> "ClipConfig":
+        if self.preprocess.is_native and not isinstance(self.image, ViTConfig):
+            raise ValueError(f"preprocess.resize native takes a ViT of ours (image.type vit), not {self.image.type}")
+        return self
+
+    @property
+    def patch(self) -> int:
+        """Pixels, of which the sides of native pictures are multiples."""
+        return self.image.patch if isinstance(self.image, ViTConfig) else 1
+
+    @property
+    def num_patches(self) -> int:
+        """Of the model's own square."""
+        return (self.image_size // self.patch) ** 2
+
+    @property
+    def max_patches(self) -> int:
+        """Of a native picture."""
+        return self.preprocess.max_patches or self.num_patches
 
     def without_download(self) -> "ClipConfig":
         """The same model, whose towers fetch nothing: for weights that are loaded next."""
@@ -98,10 +123,23 @@ class Clip(nn.Module):
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1), persistent=False)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W), uint8 or 0 … 1 → unit vectors (B, E)."""
-        normalised = (to_float(images) - self.mean) / self.std
-        return _unit(self.visual_projection(self.visual(normalised)))
+    def encode_image(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """(B, 3, H, W), uint8 or 0 … 1 → unit vectors (B, E). A ViT of ours also takes pictures of several sizes.
+
+        Those are a list of (3, H, W), and go through it in one row. Raises UserError where the tower cannot.
+        """
+        if isinstance(images, Tensor):
+            return _unit(self.visual_projection(self.visual(self._normalised(images))))
+        if not isinstance(self.visual, ViT):
+            raise UserError(
+                f"pictures of several sizes: only a ViT of ours reads them, this model's tower is a "
+                f"{self.config.image.type}; give a tensor (B, 3, H, W)"
+            )
+        pictures = Pictures.of(images).map(self._normalised)
+        return _unit(self.visual_projection(self.visual(pictures)))
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (to_float(images) - self.mean) / self.std
 
     def encode_text(self, text_BT: Tensor) -> Tensor:
         """Token ids (B, T) → unit vectors (B, E)."""

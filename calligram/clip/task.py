@@ -3,6 +3,9 @@
 # B pictures of this process, C texts of this process: those of the pictures and then false ones; T tokens, E embedding
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +22,8 @@ OF_THE_PAPER = SoftmaxConfig()
 
 class ClipTask(nn.Module):
     """Batch {"image", "text"} → the loss over all pairs of them, equal captions counting as positives.
+
+    "image" is (B, 3, H, W), or a list of pictures (3, H, W) of several sizes.
 
     "negative_text", where the batch has it, are captions that resemble those in "text" and are false: hard negatives
     (arXiv 2210.01936), among which a picture must find its caption, too.
@@ -39,10 +44,10 @@ class ClipTask(nn.Module):
         self.ring = ring
         self.teacher = teacher
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
         return self.compare(self.embed(batch) | self.observe(batch))
 
-    def embed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def embed(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What the loss compares; a part of a batch at a time is embedded as it would be in the whole."""
         ids, wrong_ids = batch["text"], batch.get("negative_text", batch["text"][:0])
         # a text that stands several times in the batch is read once

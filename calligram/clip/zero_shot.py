@@ -3,7 +3,7 @@
 # B pictures, C labels, P texts, E embedding
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +21,59 @@ from calligram.nn.transformer import Activation
 from calligram.tokenizers.text import TextTokenizer
 
 Images = Tensor | Sequence[Image.Image]
+TOKENS_AT_ONCE = 2**15  # 128 pictures of 256
 
 
 class ClipPipeline:
     """A trained CLIP with its text tokenizer: words and pictures in, vectors and probabilities out."""
 
-    def __init__(self, model: Clip, tokenizer: TextTokenizer, batch_size: int = 256, spread: Spread = ALONE):
+    def __init__(
+        self,
+        model: Clip,
+        tokenizer: TextTokenizer,
+        batch_size: int = 256,
+        tokens_at_once: int = TOKENS_AT_ONCE,
+        spread: Spread = ALONE,
+    ):
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.batch_size = batch_size
+        self.batch_size = batch_size  # of texts, and of pictures of one size
+        self.tokens_at_once = tokens_at_once  # of pictures of several sizes
         self.spread = spread  # over which processes label vectors, and pictures of an evaluation, are shared
 
     @property
     def device(self) -> torch.device:
         return self.model.logit_scale.device
 
-    @torch.inference_mode()
     def embed_images(self, images: Images) -> Tensor:
         """Unit vectors (B, E). Pictures of any size, or a tensor (B, 3, S, S) of the model's size."""
-        parts = [self.model.encode_image(self._stack(chunk).to(self.device)) for chunk in self._chunks(images)]
-        return self._cat(parts)
+        if isinstance(images, Tensor):
+            return self.embed_prepared(stack_images(images, self.model.config.image_size))
+        prepared = ([self.prepare(image) for image in chunk] for chunk in self._chunks(images))
+        return self._cat([self.embed_prepared(chunk) for chunk in prepared])
 
     def prepare(self, image: Image.Image) -> Tensor:
-        """What the model reads of a picture of any size and mode, as in its training: uint8 (3, S, S)."""
-        return prepare(image, self.model.config.image_size, self.model.config.preprocess)
+        """What the model reads of a picture of any size and mode: uint8 (3, S, S), or natively (3, H, W)."""
+        config = self.model.config
+        return prepare(image, config.image_size, config.preprocess, config.patch)
 
-    def _stack(self, images: Images) -> Tensor:
-        if isinstance(images, Tensor):
-            return stack_images(images, self.model.config.image_size)
-        return torch.stack([self.prepare(image) for image in images])
+    @torch.inference_mode()
+    def embed_prepared(self, images: Tensor | Sequence[Tensor]) -> Tensor:
+        """Unit vectors (B, E) of what ``prepare`` made: (3, S, S) each, or (3, H, W) of a native model.
+
+        Native pictures go through the model in one row, ``tokens_at_once`` at most, those of like sizes together.
+        """
+        if self.model.config.preprocess.is_native and not isinstance(images, Tensor):
+            return self._embed_native(images)
+        stacked = (chunk if isinstance(chunk, Tensor) else torch.stack(list(chunk)) for chunk in self._chunks(images))
+        return self._cat([self.model.encode_image(chunk.to(self.device)) for chunk in stacked])
+
+    def _embed_native(self, images: Sequence[Tensor]) -> Tensor:
+        tokens = [x.shape[1] * x.shape[2] // self.model.config.patch**2 for x in images]
+        vector_BE = torch.empty(len(images), self.model.config.embed_dim, device=self.device)
+        for rows in rows_by_tokens(tokens, self.tokens_at_once):
+            vector_BE[rows] = self.model.encode_image([images[i].to(self.device) for i in rows])
+        return vector_BE
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str], strict: bool = True) -> Tensor:
@@ -87,18 +111,34 @@ class ClipPipeline:
         return torch.cat([torch.empty(0, self.model.config.embed_dim, device=self.device), *parts])
 
 
+def rows_by_tokens(tokens: Sequence[int], at_once: int) -> Iterator[list[int]]:
+    """Numbers of pictures, the smallest first, as many together as have ``at_once`` tokens, and at least one."""
+    rows: list[int] = []
+    total = 0
+    for i in sorted(range(len(tokens)), key=tokens.__getitem__):
+        if rows and total + tokens[i] > at_once:
+            yield rows
+            rows, total = [], 0
+        rows.append(i)
+        total += tokens[i]
+    if rows:
+        yield rows
+
+
 def load_clip(
     source: Path | str,
     device: torch.device | str = "cpu",
     image_size: int | None = None,
     activation: Activation | None = None,
+    native: int | None = None,
 ) -> ClipPipeline:
     """A CLIP with the text tokenizer that it was trained with.
 
     ``source`` is a run's folder, whose newest weights are taken, or a model of others: ``open_clip:NAME/TAG``,
     ``hf:NAME``, a folder that Hugging Face or open_clip wrote, ``NAME:FILE``, or an archive of OpenAI's.
     ``image_size`` asks for another size of pictures, to which learned positions are interpolated; ``activation``
-    is for files of weights that do not say which they were trained with.
+    is for files of weights that do not say which they were trained with. ``native`` asks for whole pictures at their
+    own aspect ratio, with at most so many patches each, which any ViT of ours can read.
     """
-    model, tokenizer = load_model(source, image_size, activation)
+    model, tokenizer = load_model(source, image_size, activation, native)
     return ClipPipeline(model.to(device), tokenizer)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from calligram.data.ahead import Ahead
 from calligram.data.bad import REASONS, Ledger
+from calligram.data.native import PICTURES, pack, unpack
 from calligram.data.plan import Plan, PlanSampler, SampleRef, default_lanes
 from calligram.data.training import Failed, TrainingSet
 from calligram.errors import UserError
@@ -29,11 +30,14 @@ DECODER = "turbo-1"  # which pixels a picture's bytes become
 class Collate:
     """Stack samples; captions become "text" ids, and negatives "negative_text", where a text tokenizer is given.
 
-    ``others`` are further tokenizers of the captions, by the names of their ids in a batch.
+    ``others`` are further tokenizers of the captions, by the names of their ids in a batch. ``native`` pictures, of
+    several sizes, are packed.
     """
 
-    def __init__(self, text_to_ids: TextToIds | None, others: Mapping[str, TextToIds] = NO_OTHERS):
-        self.text_to_ids, self.others = text_to_ids, others
+    def __init__(
+        self, text_to_ids: TextToIds | None, others: Mapping[str, TextToIds] = NO_OTHERS, native: bool = False
+    ):
+        self.text_to_ids, self.others, self.native = text_to_ids, others, native
 
     def __call__(self, samples: list[dict] | list[Failed]) -> dict[str, Any] | Failed:
         first = samples[0]
@@ -41,7 +45,10 @@ class Collate:
             return first
         samples = cast(list[dict[str, Any]], samples)
         batch: dict[str, Any] = {"replaced": [s["replaced"] for s in samples]}
-        batch |= {k: _stack([s[k] for s in samples]) for k in first if isinstance(first[k], Tensor)}
+        tensors = {k: [s[k] for s in samples] for k in first if isinstance(first[k], Tensor)}
+        if self.native:
+            batch |= pack(tensors.pop(PICTURES))
+        batch |= {k: _stack(xs) for k, xs in tensors.items()}
         if self.text_to_ids is not None:
             for key in TEXTS.keys() & first.keys():
                 batch[TEXTS[key]] = self.text_to_ids([s[key] for s in samples])
@@ -78,7 +85,7 @@ class Batches:
         weights = config.weights or tuple(float(sum(count)) for count in counts)
         self.plan = Plan(counts, batch_size, seed, weights, lanes, config.shuffle_shards)
         dataset.seed = seed
-        self.collate = Collate(text_to_ids, others)
+        self.collate = Collate(text_to_ids, others, dataset.native is not None)
         self.ledger = Ledger(config.max_bad, config.max_bad_in_a_row)
         self.step = 0
         self.totals = [0] * (1 + len(REASONS))  # delivered and bad samples of all processes, when last summed up
@@ -111,7 +118,7 @@ class Batches:
         self.step, self._before = int(state_dict["step"]), [int(count) for count in state_dict["counts"]]
         self.totals = self._before
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         workers = self.dataset.config.num_workers
         loader = DataLoader(
             self.dataset,
@@ -128,7 +135,7 @@ class Batches:
                     raise UserError(batch.message)
                 self.ledger.add(batch.pop("replaced"))
                 self.step += 1  # what was handed out, not what a worker has ready
-                yield batch
+                yield unpack(batch)
         if self.ledger.replaced:
             log.warning(f"{self.ledger.replaced:,} of {self.ledger.delivered:,} samples: {self.ledger.report()}")
 

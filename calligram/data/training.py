@@ -10,11 +10,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from calligram.data.bad import BadSample, Replaced
 from calligram.data.dataset import Record, Shards, choose_caption
 from calligram.data.draws import Draws
+from calligram.data.native import Native
 from calligram.data.permute import mix
 from calligram.data.place import Place
 from calligram.data.plan import BLOCK, SampleRef
@@ -66,12 +68,21 @@ class Failed(NamedTuple):
 class TrainingSet(Dataset):
     """The data of a training by :class:`SampleRef`: dicts with "image" or "image_tokens", and "caption".
 
+    Pictures are squares, or with ``native`` of their own aspect ratio.
     With ``negatives``, there is "negative", too: the caption that resembles the one read and is false. "replaced"
     says what was wrong with the sample that was planned, and is None where nothing was.
     """
 
-    def __init__(self, config: DataConfig, image_size: int, tokens: Sequence[Tokens] = (), negatives: bool = False):
+    def __init__(
+        self,
+        config: DataConfig,
+        image_size: int,
+        tokens: Sequence[Tokens] = (),
+        negatives: bool = False,
+        native: Native | None = None,
+    ):
         self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
+        self.native = native
         self.sources = open_sources(config)
         self.seed = 0
         if negatives:  # data without any are refused before training begins
@@ -106,11 +117,15 @@ class TrainingSet(Dataset):
             return {"caption": caption, "image_tokens": torch.from_numpy(tokens.astype(np.int64))}
         record = shards.record(ref.shard, ref.row)
         number = choose_caption(record.captions, self.config.captions, draws)
-        image = record.decode(lambda data: train_square(data, self.image_size, self.config.augment, draws))
-        sample = {"caption": record.captions[number], "image": image}
+        sample = {"caption": record.captions[number], "image": record.decode(lambda data: self._picture(data, draws))}
         if self.negatives:
             sample["negative"] = self._negative(record, number)
         return sample
+
+    def _picture(self, data: bytes, draws: Draws) -> Tensor:
+        if self.native is not None:
+            return self.native.read(data, self.config.augment, draws)
+        return train_square(data, self.image_size, self.config.augment, draws)
 
     def _negative(self, record: Record, number: int) -> str:
         if len(record.negatives) != len(record.captions):

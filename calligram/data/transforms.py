@@ -29,9 +29,11 @@ class AugmentConfig(BaseModel):
         "trains with 0.9 and 1",
     )
     ratio: tuple[float, float] = Field(
-        default=(3 / 4, 4 / 3), description="narrowest and widest such crop, width / height; it is squeezed to a square"
+        default=(3 / 4, 4 / 3),
+        description="narrowest and widest such crop, width / height; it is squeezed to a square, but where pictures "
+        "are native: there crops keep their picture's",
     )
-    shift: int = Field(default=0, ge=0, description="largest random shift in pixels of the model's square")
+    shift: int = Field(default=0, ge=0, description="largest random shift in pixels of what the model reads")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -84,14 +86,14 @@ def draw_area(extent: tuple[int, int], scale: tuple[float, float], ratio: tuple[
 
 
 def change(x: Tensor, config: AugmentConfig, draws: Draws) -> Tensor:
-    """Shift and mirror a square (3, size, size), the edge repeated where nothing is left."""
+    """Shift and mirror a picture (3, H, W), the edge repeated where nothing is left."""
     if not config.shift and not config.flip:
         return x
-    pixels, size = x.numpy(), x.shape[-1]  # numpy, since torch would wake its threads for so little
+    pixels = x.numpy()  # numpy, since torch would wake its threads for so little
     if config.shift:
         dx, dy = (draws.integers(-config.shift, config.shift + 1) for _ in range(2))
-        place = np.arange(size)
-        pixels = pixels[:, (place + dy).clip(0, size - 1)][:, :, (place + dx).clip(0, size - 1)]
+        rows, columns = ((np.arange(n) + d).clip(0, n - 1) for n, d in zip(pixels.shape[1:], (dy, dx), strict=True))
+        pixels = pixels[:, rows][:, :, columns]
     if config.flip and draws.random() < 0.5:
         pixels = pixels[:, :, ::-1]
     return torch.from_numpy(np.ascontiguousarray(pixels))

@@ -6,8 +6,8 @@ from calligram.clip.zero_shot import ClipPipeline
 from calligram.data.dataset import Record
 
 
-def read_square(record: Record, clip: ClipPipeline) -> Tensor:
-    """uint8 (3, S, S). Raises BadSample.
+def read_picture(record: Record, clip: ClipPipeline) -> Tensor:
+    """uint8 (3, S, S), or (3, H, W) for a model that reads native pictures. Raises BadSample.
 
     A model that was trained elsewhere gets the upright, opaque picture prepared by its own rules.
     """

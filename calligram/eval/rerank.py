@@ -21,8 +21,9 @@ def clip_scores(clip: ClipPipeline, images: Tensor | Sequence[Image.Image], prom
     texts = [prompts] * len(images) if isinstance(prompts, str) else list(prompts)
     if len(texts) != len(images):
         raise ValueError(f"{len(images)} pictures for {len(texts)} prompts: give one prompt a picture, or one for all")
-    size = clip.model.config.image_size
-    if isinstance(images, Tensor) and images.shape[-2:] != (size, size):
+    config = clip.model.config
+    size = config.image_size
+    if isinstance(images, Tensor) and (config.preprocess.is_native or images.shape[-2:] != (size, size)):
         images = [to_image(image) for image in images]
     distinct = list(dict.fromkeys(texts))
     row_of = {text: row for row, text in enumerate(distinct)}

@@ -1,6 +1,6 @@
 """Sequences of several lengths, one behind the other in one row: only attention has to know where one ends.
 
-# B sequences, T longest of them, N tokens of all together, H heads, K head width
+# B sequences, T longest of them, M queries and N tokens of all together, H heads, G heads of keys, K head width
 """
 
 from dataclasses import dataclass
@@ -60,38 +60,48 @@ class Packing:
 
 # dynamo would compile anew for each set of lengths; around this call it goes on with N as the one size that varies
 @eager
-def packed_sdpa(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
+def packed_sdpa(q_1MHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
     """PyTorch's attention within each sequence: one call a length on a CPU, where calls are cheap, else one in all."""
-    assert mask.seqlens is not None
-    if q_1NHK.device.type == "cpu":
-        return sdpa_by_length(q_1NHK, k_1NGK, v_1NGK, mask.causal, mask.seqlens)
-    return sdpa_padded(q_1NHK, k_1NGK, v_1NGK, mask.causal, mask.seqlens)
+    return (sdpa_by_length if q_1MHK.device.type == "cpu" else sdpa_padded)(q_1MHK, k_1NGK, v_1NGK, mask)
 
 
-def sdpa_by_length(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, causal: bool, seqlens: tuple[int, ...]) -> Tensor:
+def sdpa_by_length(q_1MHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
     """Neighbours of equal length are a batch as they lie there: nothing is copied, no padding, no mask."""
-    batches = [(len(list(run)), length) for length, run in groupby(seqlens)]
-    sizes = [number * length for number, length in batches]
+    queries, keys = mask.lengths
+    batches = [(len(list(run)), *lengths) for lengths, run in groupby(zip(queries, keys, strict=True))]
+    shapes = [(number, length) for number, length, _ in batches], [(number, length) for number, _, length in batches]
     parts = []
-    for shape, *qkv in zip(batches, *(x[0].split(sizes) for x in (q_1NHK, k_1NGK, v_1NGK)), strict=True):
-        q, k, v = (x.unflatten(0, shape).transpose(1, 2) for x in qkv)
-        parts.append(_sdpa(q, k, v, is_causal=causal and shape[1] > 1).transpose(1, 2).flatten(0, 1))
+    for q, k, v in zip(_cut(q_1MHK, shapes[0]), _cut(k_1NGK, shapes[1]), _cut(v_1NGK, shapes[1]), strict=True):
+        causal = mask.causal and q.shape[2] > 1
+        parts.append(_sdpa(q, k, v, is_causal=causal).transpose(1, 2).flatten(0, 1))
     return torch.cat(parts)[None]
 
 
-def sdpa_padded(q_1NHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, causal: bool, seqlens: tuple[int, ...]) -> Tensor:
+def _cut(x_1NHK: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
+    parts = x_1NHK[0].split([number * length for number, length in shapes])
+    return [x.unflatten(0, shape).transpose(1, 2) for x, shape in zip(parts, shapes, strict=True)]
+
+
+def sdpa_padded(q_1MHK: Tensor, k_1NGK: Tensor, v_1NGK: Tensor, mask: Mask) -> Tensor:
     """A row for each sequence, padded to the longest; a causal query never comes to see the padding behind it."""
-    length_B = torch.tensor(seqlens).to(q_1NHK.device)
-    real_BT = torch.arange(max(seqlens), device=q_1NHK.device) < length_B[:, None]
-    (index_N,) = real_BT.flatten().nonzero(as_tuple=True)
+    queries, keys = (_Padding(lengths, q_1MHK.device) for lengths in mask.lengths)
+    sees = None if mask.causal else keys.real_BT[:, None, None]
+    q, k, v = queries.pad(q_1MHK), keys.pad(k_1NGK), keys.pad(v_1NGK)
+    out_BHTK = _sdpa(q, k, v, attn_mask=sees, is_causal=mask.causal)
+    return out_BHTK.transpose(1, 2).flatten(0, 1)[queries.index_N][None]
 
-    def pad(x_1NHK: Tensor) -> Tensor:
-        rows = x_1NHK.new_zeros(real_BT.numel(), *x_1NHK.shape[2:]).index_copy(0, index_N, x_1NHK[0])
-        return rows.unflatten(0, real_BT.shape).transpose(1, 2)
 
-    sees = None if causal else real_BT[:, None, None]
-    out_BHTK = _sdpa(pad(q_1NHK), pad(k_1NGK), pad(v_1NGK), attn_mask=sees, is_causal=causal)
-    return out_BHTK.transpose(1, 2).flatten(0, 1)[index_N][None]
+class _Padding:
+    """Where the tokens of a packed row are in rows of equal length."""
+
+    def __init__(self, seqlens: tuple[int, ...], device: torch.device):
+        length_B = torch.tensor(seqlens).to(device)
+        self.real_BT = torch.arange(max(seqlens), device=device) < length_B[:, None]
+        (self.index_N,) = self.real_BT.flatten().nonzero(as_tuple=True)
+
+    def pad(self, x_1NHK: Tensor) -> Tensor:
+        rows = x_1NHK.new_zeros(self.real_BT.numel(), *x_1NHK.shape[2:]).index_copy(0, self.index_N, x_1NHK[0])
+        return rows.unflatten(0, self.real_BT.shape).transpose(1, 2)
 
 
 def _sdpa(q_BHTK: Tensor, k_BGTK: Tensor, v_BGTK: Tensor, **mask) -> Tensor:

@@ -1,13 +1,16 @@
 """One vector of many tokens.
 
-# B batch, T tokens, D width, E width of the vector, H heads, K head width
+# B batch, T tokens, N tokens of all together, D width, E width of the vector, M queries, H heads, K head width
 """
+
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calligram.nn.attention import attention
+from calligram.nn.mask import FULL, Mask
 from calligram.nn.transformer import ACTIVATIONS, TransformerConfig, learned
 
 
@@ -32,14 +35,16 @@ class AttentionPool(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, seqlens: tuple[int, ...] | None = None) -> Tensor:
+        """With ``seqlens``, (1, N, D) → (B, D): so many tokens a picture, one behind the other in the one row."""
         width = x_BTD.shape[2]
         # one matrix for all three, as elsewhere; but the probe is the only query, and no key
         q_D = F.linear(self.probe, self.qkv.weight[:width], self.qkv.bias[:width])
         kv = F.linear(x_BTD, self.qkv.weight[width:], self.qkv.bias[width:])
         k_BTHK, v_BTHK = kv.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        q_B1HK = q_D.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
-        answer_BD = self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1))
+        shape, mask = _queries(x_BTD, seqlens)
+        q_BMHK = q_D.unflatten(-1, (self.num_heads, -1)).expand(*shape, -1, -1)
+        answer_BD = self.out(attention(q_BMHK, k_BTHK, v_BTHK, mask).flatten(0, 1).flatten(1))
         return answer_BD + self.mlp_out(self.activation(self.mlp_in(self.norm(answer_BD))))
 
 
@@ -65,10 +70,33 @@ class QueryPool(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, seqlens: tuple[int, ...] | None = None) -> Tensor:
+        """With ``seqlens``, (1, N, D) → (B, E): so many tokens a picture, one behind the other in the one row."""
         q_bias, kv_bias = self.qkv_bias.split([len(self.probe), 2 * len(self.probe)])
         q_E = F.linear(self.norm_q(self.probe), self.q.weight, q_bias)
         kv = F.linear(self.norm_k(x_BTD), self.kv.weight, kv_bias)
         k_BTHK, v_BTHK = kv.unflatten(-1, (2, self.num_heads, -1)).unbind(2)
-        q_B1HK = q_E.unflatten(-1, (self.num_heads, -1)).expand(x_BTD.shape[0], 1, -1, -1)
-        return self.norm(self.out(attention(q_B1HK, k_BTHK, v_BTHK).flatten(1)))
+        shape, mask = _queries(x_BTD, seqlens)
+        q_BMHK = q_E.unflatten(-1, (self.num_heads, -1)).expand(*shape, -1, -1)
+        return self.norm(self.out(attention(q_BMHK, k_BTHK, v_BTHK, mask).flatten(0, 1).flatten(1)))
+
+
+def _queries(x_BTD: Tensor, seqlens: tuple[int, ...] | None) -> tuple[tuple[int, int], Mask]:
+    """Rows and queries of each, and whom they see: one query a picture, and all of it."""
+    if seqlens is None:
+        return (len(x_BTD), 1), FULL
+    return (1, len(seqlens)), Mask(seqlens=(1,) * len(seqlens), key_seqlens=seqlens)
+
+
+def packed_means(x_ND: Tensor, seqlens: tuple[int, ...], first: int = 0) -> Tensor:
+    """The mean of each sequence from its token ``first`` on, (B, D); neighbours of equal length are a batch as they lie
+    there."""
+    runs = [(len(list(run)), length) for length, run in groupby(seqlens)]
+    parts = x_ND.split([number * length for number, length in runs])
+    return torch.cat([x.unflatten(0, run)[:, first:].mean(1) for x, run in zip(parts, runs, strict=True)])
+
+
+def packed_firsts(x_ND: Tensor, seqlens: tuple[int, ...]) -> Tensor:
+    """The first token of each sequence, (B, D)."""
+    length_B = torch.tensor(seqlens)
+    return x_ND[(length_B.cumsum(0) - length_B).to(x_ND.device)]

@@ -11,10 +11,11 @@ from torch import Tensor
 
 SINCOS_BASE = 10_000  # wavelengths up to this many cells (arXiv 1706.03762)
 ROTARY_BASE = 100  # pictures have tens of cells a side, not thousands of words (arXiv 2403.13298)
+Grid = tuple[int, int]  # rows and columns of patches
 
 
-def sincos_2d(grid: int, width: int) -> Tensor:
-    """Sines and cosines of column and row (arXiv 2111.06377), (grid², D); a quarter of the width each."""
+def sincos_2d(grid: int | Grid, width: int) -> Tensor:
+    """Sines and cosines of column and row (arXiv 2111.06377), (T, D); a quarter of the width each."""
     if width % 4:
         raise ValueError(f"width {width} is not divisible by 4, as sin-cos positions in two dimensions need")
     frequencies = _frequencies(width // 4, SINCOS_BASE)
@@ -22,8 +23,8 @@ def sincos_2d(grid: int, width: int) -> Tensor:
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1).float()
 
 
-def rotary_2d(grid: int, head_width: int) -> Tensor:
-    """By which angle each pair of a head's channels turns, as cosine and sine: (grid², P, 2) (arXiv 2403.13298).
+def rotary_2d(grid: int | Grid, head_width: int) -> Tensor:
+    """By which angle each pair of a head's channels turns, as cosine and sine: (T, P, 2) (arXiv 2403.13298).
 
     Half of the pairs turn with the column, half with the row, so that the product of a query and a key depends
     on how far they are apart, not on where they are.
@@ -59,11 +60,23 @@ def resize_positions(table_TD: Tensor, num_tokens: int) -> Tensor:
     return torch.cat([table_TD[:first], resized[0].flatten(1).T.to(table_TD.dtype)])
 
 
+def interpolate_positions(table_TD: Tensor, before: Grid, after: Grid) -> Tensor:
+    """A learned table for a picture of another grid: bilinear, as NaFlex was trained with (arXiv 2502.14786).
+
+    In fp32 at least, and with a gradient, since the table is trained by pictures of every grid.
+    """
+    table = table_TD.float() if table_TD.dtype.itemsize < 4 else table_TD
+    cells = table.T.unflatten(1, before)[None]
+    resized = F.interpolate(cells, size=after, mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].flatten(1).T.to(table_TD.dtype)
+
+
 def _frequencies(number: int, base: float) -> Tensor:
     return base ** -(torch.arange(number, dtype=torch.float64) / number)
 
 
-def _columns_and_rows(grid: int) -> tuple[Tensor, Tensor]:
-    places = torch.arange(grid, dtype=torch.float64)
-    rows, columns = torch.meshgrid(places, places, indexing="ij")
+def _columns_and_rows(grid: int | Grid) -> tuple[Tensor, Tensor]:
+    height, width = (grid, grid) if isinstance(grid, int) else grid
+    places = torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64)
+    rows, columns = torch.meshgrid(*places, indexing="ij")
     return columns, rows

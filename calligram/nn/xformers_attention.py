@@ -35,7 +35,7 @@ def xformers_attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mas
 def bias_of(mask: Mask, num_queries: int, num_keys: int, device: torch.device) -> Any:
     """xformers' name for a mask; None for none."""
     if mask.seqlens is not None:
-        return _block_diagonal(mask.causal, mask.seqlens, device)
+        return _block_diagonal(mask.causal, *mask.lengths, device)
     if not mask.causal or num_queries == 1:
         return None
     # its LowerTriangularMask starts at the first key
@@ -44,7 +44,7 @@ def bias_of(mask: Mask, num_queries: int, num_keys: int, device: torch.device) -
 
 @functools.lru_cache(maxsize=4)  # each layer asks for the same
 @torch.inference_mode(False)  # the next to ask may need gradients
-def _block_diagonal(causal: bool, seqlens: tuple[int, ...], device: torch.device) -> Any:
+def _block_diagonal(causal: bool, queries: tuple[int, ...], keys: tuple[int, ...], device: torch.device) -> Any:
     kind = biases.BlockDiagonalCausalMask if causal else biases.BlockDiagonalMask
     # to the device in a second step: its own way there needs pinned memory
-    return kind.from_seqlens(list(seqlens), device=torch.device("cpu")).to(device)
+    return kind.from_seqlens(list(queries), list(keys), device=torch.device("cpu")).to(device)

@@ -15,6 +15,7 @@ from torch import nn
 
 from calligram import runs
 from calligram.clip.model import Clip
+from calligram.clip.preprocess import FILTERS
 from calligram.clip.task import ClipTask
 from calligram.clip.teacher import IDS
 from calligram.clip.zero_shot import ClipPipeline
@@ -23,6 +24,7 @@ from calligram.dalle.task import DalleTask
 from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
 from calligram.data.loader import NO_OTHERS, Batches, TextToIds
+from calligram.data.native import Native
 from calligram.data.permute import mix, permute
 from calligram.data.tokens import Tokens, write_tokens
 from calligram.data.training import TrainingSet, open_sources
@@ -184,9 +186,10 @@ def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> Parts:
 
 
 def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
-    if not config.model.preprocess.is_ours:
+    preprocess, native = config.model.preprocess, _native(config)
+    if preprocess.like != "calligram" or not (native or preprocess.is_ours):
         log.warning("model.preprocess says how pictures are read after the training, which itself reads them as ours")
-    data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives)
+    data = TrainingSet(config.data, config.model.image_size, negatives=config.hard_negatives, native=native)
     text = _text_tokenizer(config.text_tokenizer, data.sources, config.model.text.context_length, run)
     teacher = load_teacher(config.distill, text, run, device)
     others = {} if teacher is None or teacher.shares_words else {IDS: teacher.tokenizer}
@@ -197,6 +200,14 @@ def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:
     models = Models(clip=ClipPipeline(model, text))
     task = ClipTask(model, config.loss, distributed.Ring(), teacher)
     return task, _batches(config, data, text, others), models
+
+
+def _native(config: ClipRun) -> Native | None:
+    """How large pictures become that keep their aspect ratio; None where they become squares."""
+    model = config.model
+    if not model.preprocess.is_native:
+        return None
+    return Native(model.patch, model.max_patches, FILTERS[model.preprocess.filter])
 
 
 def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:

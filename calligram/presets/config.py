@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from calligram.clip.losses.config import DistillConfig, LossConfig, SigmoidConfig, SoftmaxConfig
 from calligram.clip.model import ClipConfig
+from calligram.clip.towers import ViTConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
 from calligram.dalle.task import DalleLossConfig
@@ -74,6 +75,16 @@ class ClipRun(_Run):
         default=False,
         description="set each picture against a caption that is nearly true, too; the data must have negatives",
     )
+
+    @model_validator(mode="after")
+    def _a_stem_wants_one_size(self) -> "ClipRun":
+        image = self.model.image
+        if self.model.preprocess.is_native and isinstance(image, ViTConfig) and image.stem:
+            raise ValueError(
+                "model.preprocess.resize native: the stem's BatchNorm would learn from the few pictures of one size at "
+                "a time; leave model.image.stem out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bias_goes_with_the_sigmoid(self) -> "ClipRun":

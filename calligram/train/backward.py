@@ -6,7 +6,7 @@ in parts without a gradient, the loss and its gradient by that for all of them a
 parts the gradient of the weights (GradCache, arXiv 2101.06983). It is exactly that of the whole batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -17,7 +17,8 @@ from calligram.train import distributed
 from calligram.train.config import TrainConfig
 from calligram.train.precision import autocast_for, scaler_for
 
-Batch = dict[str, Tensor]
+Samples = Tensor | list[Tensor]  # the latter where they differ in size
+Batch = dict[str, Any]  # of Samples
 Found = dict[str, Tensor]
 
 
@@ -103,10 +104,23 @@ class Backward:
 
     def _split(self, batch: Batch) -> Iterator[tuple[Batch, bool]]:
         """The parts of a batch, on the device; true with the last."""
-        chunks = {name: x.chunk(self.parts) for name, x in batch.items()}
+        chunks = {name: _chunks(x, self.parts) for name, x in batch.items()}
         for number in range(self.parts):
-            part = {name: x[number].to(self.device, non_blocking=True) for name, x in chunks.items()}
-            yield part, number == self.parts - 1
+            yield {name: _moved(x[number], self.device) for name, x in chunks.items()}, number == self.parts - 1
+
+
+def _chunks(x: Samples, parts: int) -> Sequence[Samples]:
+    """Equal parts: that they divide a batch is seen to when a run starts."""
+    if isinstance(x, Tensor):
+        return x.chunk(parts)
+    size = len(x) // parts
+    return [x[start : start + size] for start in range(0, len(x), size)]
+
+
+def _moved(x: Samples, device: torch.device) -> Samples:
+    if isinstance(x, Tensor):
+        return x.to(device, non_blocking=True)
+    return [each.to(device, non_blocking=True) for each in x]
 
 
 class _Stages(nn.Module):

@@ -100,7 +100,7 @@ def test_negatives_count_pictures_that_are_nearer_to_the_truth(models, tiny_runs
         return torch.tensor([[to_the_truth[text in true]] for text in texts])
 
     monkeypatch.setattr(type(models.clip), "embed_texts", embed_texts)
-    monkeypatch.setattr(type(models.clip), "embed_images", lambda self, images: torch.ones(len(images), 1))
+    monkeypatch.setattr(type(models.clip), "embed_prepared", lambda self, images: torch.ones(len(images), 1))
     found = evaluate(models, tiny_runs.shards, SMALL, ["negatives"])
     # a negative may be true of another picture; of ties none counts
     by_hand = [shards[i].negatives[i % 4] not in true for i in range(len(shards))]

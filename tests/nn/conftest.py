@@ -12,12 +12,14 @@ from calligram.nn.mask import Mask
 def formula(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask) -> Tensor:
     """softmax(q·kᵀ / √K) v over what a query sees, told by two loops."""
     num_queries, num_keys = q_BMHK.shape[1], k_BNGK.shape[1]
-    start_N = [sum(mask.seqlens[:i]) for i, n in enumerate(mask.seqlens) for _ in range(n)] if mask.seqlens else []
+    number_M, number_N = (
+        [i for i, n in enumerate(x) for _ in range(n)] for x in (mask.lengths if mask.seqlens else ((), ()))
+    )
     sees_MN = torch.zeros(num_queries, num_keys, dtype=torch.bool)
     for m in range(num_queries):
         for n in range(num_keys):
             ahead = n - num_keys > m - num_queries
-            strange = bool(start_N) and start_N[m] != start_N[n]
+            strange = bool(number_N) and number_M[m] != number_N[n]
             sees_MN[m, n] = not (mask.causal and ahead) and not strange
     shared = q_BMHK.shape[2] // k_BNGK.shape[2]
     k, v = (x.repeat_interleave(shared, dim=2) for x in (k_BNGK, v_BNGK))
@@ -49,6 +51,7 @@ def same(out: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
         (Mask(seqlens=(3, 3, 1, 6, 2)), 15, 15),
         (Mask(causal=True, seqlens=(3, 3, 1, 6, 2)), 15, 15),
         (Mask(causal=True, seqlens=(7,)), 7, 7),
+        (Mask(seqlens=(1, 1, 2, 1, 1), key_seqlens=(4, 4, 3, 1, 5)), 6, 17),
     ],
     ids=str,
 )

@@ -57,8 +57,10 @@ def test_compiled_attention_is_the_formula_and_one_set_of_lengths_is_as_good_as_
     mask = mask_case[0]
     if mask.seqlens:
         seen = len(frames)
-        compare(compiled, Mask(mask.causal, mask.seqlens[::-1]), *mask_case[1:], 4)
-        compare(compiled, Mask(mask.causal, (*mask.seqlens[1:], 1, mask.seqlens[0] - 1)), *mask_case[1:], 4)
+        keys = mask.key_seqlens
+        compare(compiled, Mask(mask.causal, mask.seqlens[::-1], keys and keys[::-1]), *mask_case[1:], 4)
+        if keys is None:
+            compare(compiled, Mask(mask.causal, (*mask.seqlens[1:], 1, mask.seqlens[0] - 1)), *mask_case[1:], 4)
         assert len(frames) == seen, "compiled anew for other lengths"
 
 

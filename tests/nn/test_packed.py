@@ -15,11 +15,11 @@ def test_a_packing_says_where_each_token_was():
 
 
 def padded(q, k, v, mask):
-    return sdpa_padded(q, k, v, mask.causal, mask.seqlens)
+    return sdpa_padded(q, k, v, mask)
 
 
 def by_length(q, k, v, mask):
-    return sdpa_by_length(q, k, v, mask.causal, mask.seqlens)
+    return sdpa_by_length(q, k, v, mask)
 
 
 @pytest.mark.parametrize("way", [padded, by_length, packed_sdpa])

@@ -95,6 +95,17 @@ def test_a_teacher_teaches_the_same_in_parts_and_is_asked_once(parts, negatives,
     torch.testing.assert_close(named_in_parts, named, atol=1e-10, rtol=1e-10)
 
 
+def test_pictures_of_several_sizes_are_taken_in_parts_too():
+    batch, draw = batch_of(12), torch.Generator().manual_seed(2)
+    sizes = [(8, 8), (4, 12), (12, 4), (4, 4)] * 3
+    batch["image"] = [torch.rand(3, *size, generator=draw, dtype=torch.float64) for size in sizes]
+    whole_values, whole = gradients(clip_task(), batch, 1)
+    for parts in (2, 3):
+        values, found = gradients(clip_task(), batch, parts)
+        torch.testing.assert_close(values, whole_values, atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(found, whole, atol=1e-12, rtol=1e-10)
+
+
 def test_dropout_is_the_same_both_times():
     """Against features that are computed in the same parts, with the same noise, and kept."""
     batch, task = batch_of(12), clip_task(DROPOUT)

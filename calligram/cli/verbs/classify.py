@@ -10,7 +10,7 @@ from pydantic import Field
 from calligram.cli.calibrate import calibrated
 from calligram.cli.console import STATUS_FAILED
 from calligram.cli.decoding import Decoded, chunks, decode_ahead, decoder_for
-from calligram.cli.fields import AsJson, Device, OptionalRun
+from calligram.cli.fields import AsJson, Device, Native, OptionalRun
 from calligram.cli.find import find_device, find_run
 from calligram.cli.flags import parse
 from calligram.cli.labels import IMAGENET, LabelFlags, read_background, read_labels, read_templates
@@ -53,6 +53,7 @@ class Flags(LabelFlags):
     calibrate_split: str = Field("test", description="split of --calibrate")
     split: str = Field("test", description="split to classify, of a folder of shards")
     model: OptionalRun = Field(None, description="CLIP run")
+    native: Native = None
     top_k: int = Field(5, ge=1, description="labels shown for each picture")
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = Field(
         None, description="write the results to a .csv, .jsonl or .html file"
@@ -82,7 +83,7 @@ def classify_all(flags: Flags, processes: Processes) -> int:
     from calligram.clip.zero_shot import load_clip
 
     with processes.main_first():
-        clip = load_clip(run, find_device(flags.device))
+        clip = load_clip(run, find_device(flags.device), native=flags.native)
     clip.spread = processes.spread()
     if flags.background == IMAGENET:
         words = readable(clip, words, templates)
@@ -151,13 +152,11 @@ def classify(
     clip: "ClipPipeline", scorer: "Scorer", tree: "LabelTree", words: Sequence[str], items: Items, flags: Flags
 ) -> Iterator[Result]:
     """A result for each item, in order; pictures are decoded while the model reads those before them."""
-    import torch
-
     as_page = flags.out is not None and flags.out.suffix.lower() == ".html"
     decoded = decode_ahead(items, decoder_for(clip), 2 * PICTURES_AT_ONCE, thumbnails=as_page)
     for chunk in chunks(track(decoded, "classify", total=items.total), PICTURES_AT_ONCE):
         pixels = [each.pixels for each in chunk if each.pixels is not None]
-        rows = iter(results(scorer(clip.embed_images(torch.stack(pixels))), tree, words, flags.top_k) if pixels else ())
+        rows = iter(results(scorer(clip.embed_prepared(pixels)), tree, words, flags.top_k) if pixels else ())
         for each in chunk:
             yield Result(each.item.name, problem=each.problem) if each.pixels is None else _named(next(rows), each)
 

@@ -7,6 +7,7 @@ import tyro
 from pydantic import BaseModel, Field
 
 from calligram.cli.console import say
+from calligram.cli.fields import Native
 from calligram.cli.flags import parse
 from calligram.errors import UserError
 
@@ -26,6 +27,7 @@ class Flags(BaseModel):
     image_size: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: as it is)")] = Field(
         None, ge=1, description="another size of pictures in pixels, to which learned positions are interpolated"
     )
+    native: Native = None
 
 
 def main(args: list[str]) -> None:
@@ -35,7 +37,7 @@ def main(args: list[str]) -> None:
 
     if not is_foreign(flags.source) and not Path(flags.source).is_dir():
         raise UserError(f"there is no model {flags.source}: `calligram convert --help` says what a SOURCE may be")
-    model, tokenizer = load_model(flags.source, flags.image_size, flags.activation)
+    model, tokenizer = load_model(flags.source, flags.image_size, flags.activation, flags.native)
     save_model(model, tokenizer, flags.out)
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     say(f"{millions:.1f} million parameters, {model.config.image_size} pixels a side")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from calligram.cli.console import STATUS_FAILED
 from calligram.cli.decoding import chunks, decode_ahead, decoder_for
-from calligram.cli.fields import Device, OptionalRun, Switch
+from calligram.cli.fields import Device, Native, OptionalRun, Switch
 from calligram.cli.find import find_device, find_run
 from calligram.cli.flags import parse
 from calligram.cli.index import AnyWriter, check_index, open_writer
@@ -41,6 +41,7 @@ class Flags(BaseModel):
     captions: Switch = Field(False, description="of shards, the captions instead of the pictures")
     split: str = Field("test", description="split, of a folder of shards")
     model: OptionalRun = Field(None, description="CLIP run")
+    native: Native = None
     dtype: Dtype = Field("float32", description="of the vectors; float16 takes half the room")
     device: Device = "auto"
 
@@ -56,7 +57,7 @@ def main(args: list[str]) -> int:
     from calligram.clip.fingerprint import model_fingerprint
     from calligram.clip.zero_shot import load_clip
 
-    clip = load_clip(run, find_device(flags.device))
+    clip = load_clip(run, find_device(flags.device), native=flags.native)
     kind: Kind = "pictures" if items is not None else "texts"
     writer = open_writer(flags.out, clip.model.config.embed_dim, flags.dtype, kind)
     try:
@@ -72,6 +73,7 @@ def main(args: list[str]) -> int:
             count=writer.count,
             unreadable=len(bad),
             folder=str(Path.cwd()),
+            native=flags.native,
         )
         writer.close(index)
     except BaseException:
@@ -123,15 +125,13 @@ def embed_texts(clip: "ClipPipeline", texts: Iterable[dict[str, Any]], writer: A
 
 def embed_pictures(clip: "ClipPipeline", items: Any, writer: AnyWriter) -> list[tuple[str, str]]:
     """Names and problems of those that could not be read."""
-    import torch
-
     bad: list[tuple[str, str]] = []
     decoded = decode_ahead(items, decoder_for(clip), 2 * PICTURES_AT_ONCE)
     for chunk in chunks(track(decoded, "embed", total=items.total), PICTURES_AT_ONCE):
         bad += [(each.item.name, each.problem or "") for each in chunk if each.pixels is None]
         good = [each for each in chunk if each.pixels is not None]
         if good:
-            rows = clip.embed_images(torch.stack([each.pixels for each in good if each.pixels is not None]))
+            rows = clip.embed_prepared([each.pixels for each in good if each.pixels is not None])
             writer.add(rows.cpu().numpy(), [each.item.facts for each in good])
     return bad
 

@@ -83,7 +83,7 @@ def load_model(vectors: AnyVectors, flags: Flags) -> "ClipPipeline":
     run = flags.model or Path(vectors.index.model)
     if not run.exists() and run.is_absolute():  # others are names, which the loader knows
         raise UserError(f"the model of {flags.index}, {run}, is not there: say where it lies now as --model")
-    clip = load_clip(run, find_device(flags.device))
+    clip = load_clip(run, find_device(flags.device), native=vectors.index.native)
     if model_fingerprint(clip.model, clip.tokenizer) != vectors.index.model_hash:
         raise UserError(f"{run} is not the model that {flags.index} was made with, or it was trained on: {REMEDY}")
     return clip
@@ -99,7 +99,7 @@ def query_vector(clip: "ClipPipeline", flags: Flags) -> "np.ndarray":
     (decoded,) = decode_ahead([reopen({"picture": str(flags.image)})], decoder_for(clip), 1)
     if decoded.pixels is None:
         raise UserError(f"cannot read --image {flags.image}: {decoded.problem}")
-    return clip.embed_images(decoded.pixels[None])[0].cpu().numpy()
+    return clip.embed_prepared([decoded.pixels])[0].cpu().numpy()
 
 
 def write_page(path: Path, found: list[dict[str, Any]], base: str, flags: Flags) -> None:

@@ -1,8 +1,10 @@
 """Our Vision Transformer (arXiv 2010.11929): picture → vector.
 
-# B batch, T tokens, D width, K head width
+# B batch, T tokens, N tokens of all pictures of a row, D width, h x w patches, K head width
 """
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,9 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from calligram.clip.towers.projection import Projection
+from calligram.nn.eager import eager
 from calligram.nn.image import ConvStem
-from calligram.nn.pool import AttentionPool, QueryPool
-from calligram.nn.positions import rotary_2d, sincos_2d
+from calligram.nn.mask import Mask
+from calligram.nn.pictures import Pictures
+from calligram.nn.pool import AttentionPool, QueryPool, packed_firsts, packed_means
+from calligram.nn.positions import Grid, interpolate_positions, rotary_2d, sincos_2d
 from calligram.nn.transformer import Transformer, TransformerConfig, learned
 
 
@@ -68,8 +73,8 @@ class ViTConfig(BaseModel):
         return self
 
     @property
-    def has_class_token(self) -> bool:
-        return self.pool in ("class", "patches", "query")
+    def num_class_tokens(self) -> int:
+        return int(self.pool in ("class", "patches", "query"))
 
     @model_validator(mode="after")
     def _positions_fit_width(self) -> "ViTConfig":
@@ -81,7 +86,11 @@ class ViTConfig(BaseModel):
 
 
 class ViT(nn.Module):
-    """(B, 3, H, W) → (B, D)."""
+    """(B, 3, H, W), or pictures (3, H, W) of several sizes → (B, D).
+
+    Several sizes go through as one row of tokens, each picture at its own (arXiv 2307.06304): no padding, nothing is
+    cut off. Their sides are multiples of ``patch``, unless the config says ``ragged``.
+    """
 
     positions: Tensor | None
     rotation: Tensor | None
@@ -91,12 +100,18 @@ class ViT(nn.Module):
         self.config = config
         width, eps = config.transformer.width, config.transformer.norm_eps
         self.width = config.pool_width or width
+        self.grid = (image_size // config.patch, image_size // config.patch)
         stem_channels = config.stem[-1] if config.stem else 3
         patch = config.patch // 2 ** len(config.stem)
         self.stem = ConvStem(config.stem, config.stem_blocks) if config.stem else nn.Identity()
         self.embed = nn.Conv2d(stem_channels, width, patch, stride=patch, bias=config.patch_bias)
-        self.class_token = learned(width) if config.has_class_token else None
-        self._make_positions(image_size // config.patch)
+        self.class_token = learned(width) if config.num_class_tokens else None
+        table, rotation = fixed_places(config, self.grid)
+        if config.positions == "learned":
+            self.positions = learned(math.prod(self.grid) + config.num_class_tokens, width)
+        else:
+            self.register_buffer("positions", table, persistent=False)
+        self.register_buffer("rotation", rotation, persistent=False)
         self.norm_pre = _norm(config.transformer) if config.pre_norm else nn.Identity()
         self.transformer = Transformer(config.transformer)
         self.norm_post = _norm(config.transformer) if config.norm_after_pool else nn.Identity()
@@ -108,47 +123,97 @@ class ViT(nn.Module):
         if config.pool == "query":
             self.pool = QueryPool(width, self.width, config.pool_heads, eps)
 
-    def _make_positions(self, grid: int) -> None:
-        """A table to add, or rotations. A class token has a row of its own: learned, or one that changes nothing."""
-        kind, own = self.config.positions, int(self.class_token is not None)
-        width = self.config.transformer.width
-        table = rotation = None
-        if kind == "sincos":
-            table = torch.cat([torch.zeros(own, width), sincos_2d(grid, width)])
-        if kind == "rotary":
-            turns = rotary_2d(grid, self.config.transformer.head_width)
-            rotation = torch.cat([torch.tensor([1.0, 0.0]).expand(own, turns.shape[1], 2), turns])
-        if kind == "learned":
-            self.positions = learned(grid**2 + own, width)
-        else:
-            self.register_buffer("positions", table, persistent=False)
-        self.register_buffer("rotation", rotation, persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x_BTD = self.embed(self.stem(images)).flatten(2).transpose(1, 2)
-        if self.class_token is not None:
-            x_BTD = torch.cat([self.class_token.expand(x_BTD.shape[0], 1, -1), x_BTD], dim=1)
-        if self.positions is not None:
-            x_BTD = x_BTD + self.positions
-        rotation = self.rotation
-        if self.training and self.config.patch_dropout:
-            kept_BT = self._kept_tokens(x_BTD)
-            x_BTD = x_BTD.gather(1, kept_BT[..., None].expand(-1, -1, x_BTD.shape[2]))
-            rotation = rotation[kept_BT] if rotation is not None else None
+    def forward(self, images: Tensor | Pictures | Sequence[Tensor]) -> Tensor:
+        if not isinstance(images, Tensor):
+            return self._packed(images if isinstance(images, Pictures) else Pictures.of(images))
+        x_BTD, rotation = self._tokens(images)
         x_BTD = self.transformer(self.norm_pre(x_BTD), rotation=rotation)
         if self.pool is not None:
             return self.pool(x_BTD)
         if self.config.pool == "class":
             return x_BTD[:, 0]
-        return self.norm_post(x_BTD[:, int(self.class_token is not None) :].mean(1))
+        return self.norm_post(x_BTD[:, self.config.num_class_tokens :].mean(1))
+
+    def _packed(self, pictures: Pictures) -> Tensor:
+        x_1ND, rotation, mask = self._row(pictures)
+        x_1ND = self.transformer(self.norm_pre(x_1ND), mask=mask, rotation=rotation)
+        return self._pooled(x_1ND, mask)[pictures.place_B]
+
+    # what is compiled would be compiled anew for each set of sizes; around these two N is the one size that varies
+    @eager
+    def _row(self, pictures: Pictures) -> tuple[Tensor, Tensor | None, Mask]:
+        """The tokens of all pictures one behind the other in one row, and what keeps them apart."""
+        rows, rotations, seqlens = [], [], []
+        for images in pictures.groups:
+            self._check(images)
+            x_BTD, rotation = self._tokens(images)
+            rows.append(x_BTD.flatten(0, 1))
+            seqlens += [x_BTD.shape[1]] * len(x_BTD)
+            if rotation is not None:
+                rotations.append(rotation.expand(*x_BTD.shape[:2], -1, -1).flatten(0, 1))
+        rotation = torch.cat(rotations) if rotations else None
+        return torch.cat(rows)[None], rotation, Mask(seqlens=tuple(seqlens))
+
+    @eager
+    def _pooled(self, x_1ND: Tensor, mask: Mask) -> Tensor:
+        assert mask.seqlens is not None
+        if self.pool is not None:
+            return self.pool(x_1ND, mask.seqlens)
+        if self.config.pool == "class":
+            return packed_firsts(x_1ND[0], mask.seqlens)
+        return self.norm_post(packed_means(x_1ND[0], mask.seqlens, self.config.num_class_tokens))
+
+    def _tokens(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, T, D) with positions, and the rotations of those tokens; without those that patch dropout takes out."""
+        cells_BDhw = self.embed(self.stem(images))
+        positions, rotation = self._places((cells_BDhw.shape[2], cells_BDhw.shape[3]))
+        x_BTD = cells_BDhw.flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            x_BTD = torch.cat([self.class_token.expand(x_BTD.shape[0], 1, -1), x_BTD], dim=1)
+        if positions is not None:
+            x_BTD = x_BTD + positions
+        if self.training and self.config.patch_dropout:
+            kept_BT = self._kept_tokens(x_BTD)
+            x_BTD = x_BTD.gather(1, kept_BT[..., None].expand(-1, -1, x_BTD.shape[2]))
+            rotation = rotation[kept_BT] if rotation is not None else None
+        return x_BTD, rotation
+
+    def _places(self, grid: Grid) -> tuple[Tensor | None, Tensor | None]:
+        """A table to add and rotations for a picture of so many patches."""
+        if grid == self.grid:
+            return self.positions, self.rotation
+        if self.config.positions == "learned":
+            assert self.positions is not None
+            own, cells = self.positions.tensor_split([self.config.num_class_tokens])
+            return torch.cat([own, interpolate_positions(cells, self.grid, grid)]), None
+        table, rotation = fixed_places(self.config, grid)
+        device = self.embed.weight.device
+        return table if table is None else table.to(device), rotation if rotation is None else rotation.to(device)
+
+    def _check(self, images: Tensor) -> None:
+        height, width = images.shape[2:]
+        patch = self.config.patch
+        if min(height, width) < patch or (not self.config.ragged and (height % patch or width % patch)):
+            raise ValueError(f"a picture of {width} x {height} pixels: its sides must be multiples of patch {patch}")
 
     def _kept_tokens(self, x_BTD: Tensor) -> Tensor:
         """Numbers of the tokens that patch dropout leaves, others for each picture; the class token always stays."""
-        first = int(self.class_token is not None)
+        first = self.config.num_class_tokens
         num_patches = x_BTD.shape[1] - first
         kept = max(1, round(num_patches * (1 - self.config.patch_dropout)))
         chosen = torch.rand(len(x_BTD), num_patches, device=x_BTD.device).topk(kept).indices + first
         return torch.cat([chosen.new_zeros(len(chosen), first), chosen], dim=1)
+
+
+def fixed_places(config: ViTConfig, grid: Grid) -> tuple[Tensor | None, Tensor | None]:
+    """Sines to add, or rotations; neither where positions are learned. A class token's own change nothing."""
+    own = config.num_class_tokens
+    if config.positions == "sincos":
+        return torch.cat([torch.zeros(own, config.transformer.width), sincos_2d(grid, config.transformer.width)]), None
+    if config.positions == "rotary":
+        turns = rotary_2d(grid, config.transformer.head_width)
+        return None, torch.cat([torch.tensor([1.0, 0.0]).expand(own, turns.shape[1], 2), turns])
+    return None, None
 
 
 def _norm(config: TransformerConfig) -> nn.LayerNorm:

@@ -10,6 +10,7 @@ from torch import Tensor
 from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.clip.weights.hf import ACTIVATIONS, hf_kind, hf_rules
+from calligram.clip.weights.hf_preprocess import FAMILIES, preprocess_to_hf
 from calligram.clip.weights.layout import to_theirs
 from calligram.clip.weights.open_clip_names import open_clip_rules
 from calligram.clip.weights.source import HF_WEIGHTS, OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
@@ -29,6 +30,7 @@ def export_open_clip(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
     ``OUT/NAME.json`` in it, of the folder's own name, is for ``open_clip.add_model_config``, after which
     ``create_model(NAME, pretrained="OUT/open_clip_model.safetensors")`` builds the model, too.
     """
+    preprocess = preprocess_to_open_clip(model.config)
     state = to_theirs(model.state_dict(), open_clip_rules(model.config))
     config = config_to_open_clip(model.config, tokenizer.vocab_size, tokenizer.end_id)
     make_folder(out)
@@ -39,20 +41,19 @@ def export_open_clip(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
         options = {"clean": cleaning, **({"strip_sep_token": True} if is_stripped(tokenizer) else {})}
         config["text_cfg"] |= {"hf_tokenizer_name": out.name, "tokenizer_kwargs": options}
         save_for_transformers(tokenizer, out)
-    preprocess = preprocess_to_open_clip(model.config)
     _write(out / f"{out.name}.json", config)
     _write(out / OPEN_CLIP_CONFIG, {"model_cfg": config, "preprocess_cfg": preprocess})
     _save(state, out / OPEN_CLIP_WEIGHTS[0])
 
 
 def export_hf(model: Clip, tokenizer: TextTokenizer, out: Path) -> None:
-    """A folder for ``CLIPModel.from_pretrained`` or ``SiglipModel.from_pretrained``, and the processor beside it."""
+    """A folder for ``from_pretrained`` of CLIPModel, SiglipModel or Siglip2Model, and the processor beside it."""
     state = to_theirs(model.state_dict(), hf_rules(model.config))
     config = _hf_config(model.config, tokenizer)
     make_folder(out)
     save_for_transformers(tokenizer, out, reads_padding=hf_kind(model.config) == "siglip")
     _write(out / "config.json", config)
-    _write(out / "preprocessor_config.json", _hf_preprocessor(model.config))
+    _write(out / "preprocessor_config.json", preprocess_to_hf(model.config, hf_kind(model.config)))
     _save(state, out / HF_WEIGHTS[0])
 
 
@@ -65,7 +66,7 @@ def _hf_config(config: ClipConfig, tokenizer: TextTokenizer) -> Config:
             raise UserError(f"{ids}: its layout cannot hold this model's vocabulary")
     found: Config = {
         "model_type": kind,
-        "architectures": ["CLIPModel" if kind == "clip" else "SiglipModel"],
+        "architectures": [f"{FAMILIES[kind]}Model"],
         "dtype": "float32",
         "text_config": {
             **_hf_tower(text.transformer),
@@ -77,7 +78,7 @@ def _hf_config(config: ClipConfig, tokenizer: TextTokenizer) -> Config:
         },
         "vision_config": {
             **_hf_tower(image.transformer),
-            "image_size": config.image_size,
+            **({"num_patches": config.num_patches} if kind == "siglip2" else {"image_size": config.image_size}),
             "patch_size": image.patch,
         },
     }
@@ -97,27 +98,6 @@ def _hf_tower(config: TransformerConfig) -> Config:
         "hidden_act": names[config.activation],
         "layer_norm_eps": config.norm_eps,
     }
-
-
-def _hf_preprocessor(config: ClipConfig) -> Config:
-    size, kind = config.image_size, hf_kind(config)
-    crops = config.preprocess.resize == "crop"
-    name = "CLIPImageProcessor" if kind == "clip" or crops else "SiglipImageProcessor"
-    found: Config = {
-        "image_processor_type": name,
-        "processor_class": "CLIPProcessor" if kind == "clip" else "SiglipProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": size} if crops else {"height": size, "width": size},
-        "resample": {"bilinear": 2, "bicubic": 3}[config.preprocess.filter],
-        "do_center_crop": crops,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(config.mean),
-        "image_std": list(config.std),
-        "do_convert_rgb": True,
-    }
-    return {**found, "crop_size": {"height": size, "width": size}} if crops else found
 
 
 def make_folder(out: Path) -> None:

@@ -1,18 +1,20 @@
-"""Hugging Face's CLIPModel and SiglipModel: their configs and names ⇄ ours."""
+"""Hugging Face's CLIPModel, SiglipModel and Siglip2Model: their configs and names ⇄ ours."""
 
-from typing import Any, Literal, NamedTuple
+import math
+from typing import Any, NamedTuple, get_args
+
+from torch import Tensor
 
 from calligram.clip.model import ClipConfig
-from calligram.clip.preprocess import PreprocessConfig
 from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.clip.weights.blocks import HF_BLOCK, mlp_ratio
-from calligram.clip.weights.layout import NUMBER, NUMBER_IN_LIST, Rule, Table, block_rules, leading, rules
-from calligram.clip.weights.open_clip import OPENAI_MEAN, OPENAI_STD, siglip_start
+from calligram.clip.weights.hf_preprocess import Kind, preprocess_from_hf
+from calligram.clip.weights.layout import NUMBER, NUMBER_IN_LIST, How, Rule, Table, block_rules, leading, rules
+from calligram.clip.weights.open_clip import siglip_start
 from calligram.clip.weights.open_clip_names import IMAGE_BLOCK, TEXT_BLOCK
 from calligram.errors import UserError
 from calligram.nn.transformer import Activation, TransformerConfig
 
-Kind = Literal["clip", "siglip"]
 Config = dict[str, Any]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -22,6 +24,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
 }
 IGNORED = ("embeddings.position_ids",)  # older files count the places
+KERNEL = "visual.embed.weight"
 
 TEXT: Table = {
     "text.embed.weight": "text_model.embeddings.token_embedding.weight",
@@ -61,24 +64,24 @@ class HFModel(NamedTuple):
 
 def config_from_hf(found: Config, preprocessor: Config) -> HFModel:
     """Our config of ``config.json`` and ``preprocessor_config.json``."""
-    kind = found.get("model_type")
-    if kind not in ("clip", "siglip"):
-        raise UserError(f"a Hugging Face model of type {kind!r}: only clip and siglip can be taken over")
+    kind: Any = found.get("model_type")
+    if kind not in get_args(Kind):
+        raise UserError(f"a Hugging Face model of type {kind!r}: only {', '.join(get_args(Kind))} can be taken over")
     full = _with_defaults(kind, found)
     text, vision = full.text_config, full.vision_config
-    _check(vision)
+    size = _image_size(vision, kind)
     image = ViTConfig(
         patch=vision.patch_size,
-        ragged=vision.image_size % vision.patch_size > 0,
+        ragged=size % vision.patch_size > 0,
         pool="class" if kind == "clip" else "attention",
         pre_norm=kind == "clip",
-        patch_bias=kind == "siglip",
+        patch_bias=kind != "clip",
         projection="linear" if kind == "clip" else "none",
         transformer=_transformer(vision),
     )
     embed_dim = full.projection_dim if kind == "clip" else getattr(text, "projection_size", text.hidden_size)
     config = ClipConfig(
-        image_size=vision.image_size,
+        image_size=size,
         embed_dim=embed_dim,
         image=image,
         text=TextTowerConfig(
@@ -88,17 +91,17 @@ def config_from_hf(found: Config, preprocessor: Config) -> HFModel:
             projection="linear" if kind == "clip" else "affine",
             transformer=_transformer(text),
         ),
-        **siglip_start(-10.0 if kind == "siglip" else None),
-        **preprocess_from_hf(preprocessor, kind, vision.image_size),
+        **siglip_start(None if kind == "clip" else -10.0),
+        **preprocess_from_hf(preprocessor, kind, size, vision.patch_size),
     )
     return HFModel(config, text.vocab_size, _end_id(text))
 
 
 def _with_defaults(kind: Kind, found: Config) -> Any:
     """With what their files leave out because it is the default."""
-    from transformers import CLIPConfig, SiglipConfig
+    from transformers import CLIPConfig, Siglip2Config, SiglipConfig
 
-    return (CLIPConfig if kind == "clip" else SiglipConfig)(**found)
+    return {"clip": CLIPConfig, "siglip": SiglipConfig, "siglip2": Siglip2Config}[kind](**found)
 
 
 def _end_id(text: Any) -> int:
@@ -107,14 +110,20 @@ def _end_id(text: Any) -> int:
     return end if isinstance(end, int) and end != 2 and end < text.vocab_size else text.vocab_size - 1
 
 
-def _check(vision: Any) -> None:
-    for name in ("image_size", "patch_size"):
+def _image_size(vision: Any, kind: Kind) -> int:
+    """Of the square whose grid its positions have. Raises UserError for parts that we lack."""
+    for name in ("patch_size", "num_patches" if kind == "siglip2" else "image_size"):
         if not isinstance(getattr(vision, name), int):
             raise UserError(f"vision_config.{name} {getattr(vision, name)}: only squares can be taken over")
     if vision.num_channels != 3:
         raise UserError(f"vision_config.num_channels {vision.num_channels}: only RGB pictures are read here")
     if not getattr(vision, "vision_use_head", True):
         raise UserError("vision_config.vision_use_head is false: an image tower without a pool is not known here")
+    if kind != "siglip2":
+        return vision.image_size
+    if math.isqrt(vision.num_patches) ** 2 != vision.num_patches:
+        raise UserError(f"vision_config.num_patches {vision.num_patches}: its positions are no square grid")
+    return math.isqrt(vision.num_patches) * vision.patch_size
 
 
 def _transformer(tower: Any) -> TransformerConfig:
@@ -130,28 +139,6 @@ def _transformer(tower: Any) -> TransformerConfig:
     )
 
 
-def preprocess_from_hf(found: Config, kind: Kind, size: int) -> dict[str, Any]:
-    """``preprocessor_config.json`` as fields of a :class:`ClipConfig`; an empty one is the family's default."""
-    wanted = found.get("size", size)
-    wanted = wanted.get("shortest_edge") or wanted.get("height") if isinstance(wanted, dict) else wanted
-    if wanted != size:
-        raise UserError(f"its preprocessing makes pictures of {wanted} pixels, but the model reads {size}")
-    filters = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-    resample = found.get("resample", 3)
-    if resample not in filters:
-        raise UserError(f"resample {resample} of its preprocessing is not known here: 2 (bilinear) or 3 (bicubic)")
-    crops = found.get("do_center_crop", kind == "clip")
-    return {
-        "mean": found.get("image_mean") or (OPENAI_MEAN if kind == "clip" else (0.5, 0.5, 0.5)),
-        "std": found.get("image_std") or (OPENAI_STD if kind == "clip" else (0.5, 0.5, 0.5)),
-        "preprocess": PreprocessConfig(
-            resize="crop" if crops else "squash",
-            filter=filters[resample],  # pyright: ignore[reportArgumentType]
-            like="transformers",
-        ),
-    }
-
-
 def hf_rules(config: ClipConfig) -> list[Rule]:
     """Where each tensor of ours is in their layout. Raises UserError for a model that it has no place for."""
     kind = hf_kind(config)
@@ -163,7 +150,19 @@ def hf_rules(config: ClipConfig) -> list[Rule]:
     if kind == "clip":
         return [*found, Rule("logit_scale", ("logit_scale",), NUMBER)]
     numbers = [Rule(name, (name,), NUMBER_IN_LIST) for name in ("logit_scale", "logit_bias")]
+    if kind == "siglip2":
+        patches = How(lambda xs: _as_kernel(xs[0], image.patch), lambda x, _: [x.permute(0, 2, 3, 1).flatten(1)])
+        found = [Rule(rule.ours, rule.theirs, patches) if rule.ours == KERNEL else rule for rule in found]
     return [*found, Rule("visual.pool.probe", ("vision_model.head.probe",), leading(2)), *numbers]
+
+
+def _as_kernel(weight: Tensor, patch: int) -> Tensor:
+    """Of a matrix that reads patches pixel by pixel, (D, patch · patch · 3), the convolution."""
+    if weight.shape[1] != 3 * patch**2:
+        raise UserError(
+            f"patch embedding of shape {tuple(weight.shape)}: patches of {patch} pixels have {3 * patch**2}"
+        )
+    return weight.unflatten(1, (patch, patch, 3)).permute(0, 3, 1, 2)
 
 
 def hf_kind(config: ClipConfig) -> Kind:
@@ -185,9 +184,12 @@ def hf_kind(config: ClipConfig) -> Kind:
         ("clip", as_clip, text_as_clip, False),
         ("siglip", as_siglip, text_as_siglip, True),
     )
+    native = config.preprocess.is_native
     for kind, wanted_image, wanted_text, bias in kinds:
         if not (_unlike(image, wanted_image) or _unlike(text, wanted_text) or (config.init_bias is not None) != bias):
-            return kind
+            if native and kind == "clip":
+                raise UserError("CLIPModel reads squares: it has no place for preprocess.resize native")
+            return "siglip2" if native else kind
     wrong = [f"image.{x}" for x in _unlike(image, as_clip)] + [f"text.{x}" for x in _unlike(text, text_as_clip)]
     wrong += ["logit_bias"] if config.init_bias is not None else []
     raise UserError(

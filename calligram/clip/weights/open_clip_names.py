@@ -96,7 +96,7 @@ def _image_rules(config: ClipConfig) -> list[Rule]:
         return _timm_rules(config, image)
     if image.pool == "attention":
         return timm_vit_rules(image, "visual.trunk.")
-    if image.stem or not image.has_class_token or image.patch_bias or image.projection != "linear":
+    if image.stem or not image.num_class_tokens or image.patch_bias or image.projection != "linear":
         raise UserError(
             "open_clip's ViT has no convolutional stem, no patch_bias and no mean of tokens without a class token: "
             "its layout cannot hold this image tower"

@@ -3,7 +3,7 @@
 | Word | What it is |
 |---|---|
 | ``open_clip:ViT-B-32/laion2b_s34b_b79k`` | a model and a tag of open_clip's registry, fetched by it |
-| ``hf:openai/clip-vit-base-patch32`` | a model on Hugging Face's hub: CLIPModel, SiglipModel, or one of open_clip |
+| ``hf:openai/clip-vit-base-patch32`` | on Hugging Face's hub: CLIPModel, SiglipModel, Siglip2Model, or open_clip's |
 | a folder | what Hugging Face or open_clip saved |
 | ``ViT-B-16:weights.pt`` | a file of weights, and what open_clip calls its model |
 | ``ViT-B-32.pt`` | an archive that OpenAI published, or weights in the same layout |
@@ -20,6 +20,7 @@ from calligram.clip.towers.hf import HFTextConfig, their_config
 from calligram.clip.weights.archive import is_archive
 from calligram.clip.weights.files import read_folder, read_json, read_state
 from calligram.clip.weights.hf import IGNORED, config_from_hf, hf_rules
+from calligram.clip.weights.hf_preprocess import read_preprocessor
 from calligram.clip.weights.layout import State, to_ours
 from calligram.clip.weights.open_clip import config_from_open_clip
 from calligram.clip.weights.open_clip_infer import infer_model_config
@@ -102,11 +103,11 @@ def _only_where_unknown(activation: Activation | None, source: str | Path) -> No
 
 
 def _hf_folder(folder: Path) -> Foreign:
-    preprocessor = folder / "preprocessor_config.json"
-    found = config_from_hf(read_json(folder / runs.CONFIG), read_json(preprocessor) if preprocessor.is_file() else {})
+    found = config_from_hf(read_json(folder / runs.CONFIG), read_preprocessor(folder))
     state = to_ours(read_folder(folder, HF_WEIGHTS), hf_rules(found.config), IGNORED)
-    # SigLIP's is not in its tokenizer.json
-    usual: Cleaning = "none" if found.config.init_bias is None else "canonicalize"
+    # SigLIP's is not in its tokenizer.json; SigLIP 2's tokenizer makes its texts lower case itself
+    is_siglip = found.config.init_bias is not None and not found.config.preprocess.is_native
+    usual: Cleaning = "canonicalize" if is_siglip else "none"
     cleaning = written_cleaning(folder) or usual
     return Foreign(found.config, state, _tokenizer(found.config, found.vocab_size, folder, "", cleaning))
 

@@ -40,6 +40,8 @@ def config_to_open_clip(config: ClipConfig, vocab_size: int, end_id: int) -> Con
 def preprocess_to_open_clip(config: ClipConfig) -> Config:
     """``preprocess_cfg`` of ``open_clip_config.json``."""
     modes = {"crop": "shortest", "squash": "squash"}
+    if config.preprocess.is_native:
+        raise UserError("open_clip reads squares: its layout has no place for preprocess.resize native")
     return {
         "size": config.image_size,
         "mean": list(config.mean),

@@ -9,10 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from calligram.data.dataset import Shards
-from calligram.eval.pictures import read_square
+from calligram.eval.pictures import read_picture
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -36,7 +34,7 @@ class Negatives(EvalTask):
         # captions in turn: the first one says most
         right = [record.captions[i % len(record.captions)] for i, record in enumerate(records)]
         wrong = [record.negatives[i % len(record.captions)] for i, record in enumerate(records)]
-        image_BE = models.clip.embed_images(torch.stack([read_square(record, clip) for record in records]))
+        image_BE = models.clip.embed_prepared([read_picture(record, clip) for record in records])
         nearer_BE = models.clip.embed_texts(right, strict=False) - models.clip.embed_texts(wrong, strict=False)
         verdicts = ((image_BE * nearer_BE).sum(-1) > 0).tolist()
 

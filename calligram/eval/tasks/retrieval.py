@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from calligram.data.dataset import Shards
-from calligram.eval.pictures import read_square
+from calligram.eval.pictures import read_picture
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -30,7 +30,7 @@ class Retrieval(EvalTask):
         count = min(len(shards), config.max_samples, NUM_PAIRS)
         records = [shards[i] for i in track(range(count), "read pairs")]
         captions = [record.captions[0] for record in records]
-        image_BE = models.clip.embed_images(torch.stack([read_square(record, clip) for record in records]))
+        image_BE = models.clip.embed_prepared([read_picture(record, clip) for record in records])
         text_BE = models.clip.embed_texts(captions, strict=False)  # cut where too long, as in training
         ids = {caption: number for number, caption in enumerate(dict.fromkeys(captions))}
         id_B = torch.tensor([ids[caption] for caption in captions], device=image_BE.device)

@@ -12,7 +12,7 @@ from torch import Tensor
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
-from calligram.eval.pictures import read_square
+from calligram.eval.pictures import read_picture
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import track
 
@@ -50,12 +50,12 @@ def embed_classed(clip: ClipPipeline, shards: Shards, max_samples: int) -> tuple
         return torch.empty(0, clip.model.config.embed_dim), torch.empty(0, dtype=torch.long)
     vectors, pending = [], []
     for i in track(clip.spread.share(list(class_of)), f"embed {shards.split} pictures"):
-        pending.append(read_square(shards[i], clip))
+        pending.append(read_picture(shards[i], clip))
         if len(pending) == clip.batch_size:
-            vectors.append(clip.embed_images(torch.stack(pending)))
+            vectors.append(clip.embed_prepared(pending))
             pending = []
     if pending:
-        vectors.append(clip.embed_images(torch.stack(pending)))
+        vectors.append(clip.embed_prepared(pending))
     return clip.spread.in_order(torch.cat(vectors), len(class_of)), torch.tensor(list(class_of.values()))
 
 

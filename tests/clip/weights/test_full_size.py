@@ -9,7 +9,7 @@ import pytest
 import torch
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import nn
-from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+from transformers import CLIPConfig, CLIPModel, Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
 
 from calligram.clip.model import Clip
 from calligram.clip.weights.export import export_hf
@@ -17,7 +17,9 @@ from calligram.clip.weights.hf import config_from_hf, hf_rules
 from calligram.clip.weights.layout import Rule, State, to_ours, to_theirs
 from calligram.clip.weights.open_clip import config_from_open_clip
 from calligram.clip.weights.open_clip_names import open_clip_rules, plain_names
+from calligram.clip.zero_shot import ClipPipeline
 from calligram.tokenizers.text import TextTokenizer
+from tests.clip.weights.naflex import native_differences
 from tests.clip.weights.peers import (
     CLOSE,
     differences,
@@ -85,3 +87,15 @@ def test_transformers_reads_a_folder_of_ours(kind, tmp_path):
     theirs = (CLIPModel if kind == "clip" else SiglipModel).from_pretrained(tmp_path / "hf").eval()
     text = some_texts(words.context_length, found.vocab_size, end)
     report(f"{type(theirs).__name__}.from_pretrained", differences(ours, theirs, text))
+
+
+def test_of_transformers_with_pictures_of_any_size():
+    torch.manual_seed(0)
+    theirs = perturbed(Siglip2Model(Siglip2Config()), *SMALL_SPREAD)
+    found = config_from_hf(theirs.config.to_dict(), {})
+    rules, expected = hf_rules(found.config), list_tensors(theirs)
+    ours = our_model(found.config, to_ours(expected, rules), found.vocab_size, found.end_id)
+    text = some_texts(found.config.text.context_length, found.vocab_size, found.end_id)
+    clip = ClipPipeline(ours, TextTokenizer.train(["a"], context_length=64))
+    report("Siglip2Model", native_differences(clip, theirs, 256, text))
+    assert comes_back(ours, rules, expected)
