@@ -23,9 +23,9 @@ class Mask:
 
     causal: bool = False
     seqlens: tuple[int, ...] | None = None
+    key_seqlens: tuple[int, ...] | None = None
     # (B, N): which keys of a row are seen at all, where some are of no account; not with seqlens
     keys_BN: Tensor | None = field(default=None, repr=False, compare=False)
-    key_seqlens: tuple[int, ...] | None = None
     # asked for in place of seqlens by what is compiled, since dynamo would compile anew for each set of lengths
     packed: bool = field(init=False, repr=False, compare=False)
 
