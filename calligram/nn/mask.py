@@ -28,6 +28,10 @@ class Mask:
     def __post_init__(self) -> None:
         object.__setattr__(self, "packed", self.seqlens is not None)
 
+    def of_layer(self, layer: int) -> "Mask":
+        """The same for every layer."""
+        return self
+
     def check(self, batch: int, num_queries: int, num_keys: int) -> None:
         """Raises ValueError where the mask cannot be meant for such queries and keys."""
         if self.packed:
