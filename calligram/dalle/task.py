@@ -43,6 +43,8 @@ class DalleTask(nn.Module):
         self.mean = mean
         self.model = model
         self.config = config
+        for name in _unused(model, config.tokens):  # which would break training by several processes
+            model.get_parameter(name).requires_grad_(False)
 
     def prepare(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What must be known of a whole batch for the loss of a part: dropped captions, text tokens a sample."""
@@ -80,3 +82,21 @@ class DalleTask(nn.Module):
     def _ignored(self, text_BT: Tensor, dropped_B: Tensor) -> Tensor:
         """Pads and dropped captions are nothing that was said: they do not count."""
         return self.model.padding(text_BT) | dropped_B[:, None]
+
+
+def _unused(model: Dalle, tokens: str) -> list[str]:
+    """Parameters that have no part in what is learnt."""
+    parts = {
+        "both": (),
+        "text": (
+            "image_embed",
+            "image_head",
+            "image_bias",
+            "above_gain",
+            "outside",
+            "row_positions",
+            "column_positions",
+        ),
+        "image": ("text_head", "text_bias"),
+    }[tokens]
+    return [name for name, _ in model.named_parameters() if name.split(".")[0] in parts]

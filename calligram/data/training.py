@@ -66,12 +66,21 @@ class Failed(NamedTuple):
 class TrainingSet(Dataset):
     """The data of a training by :class:`SampleRef`: dicts with "image" or "image_tokens", and "caption".
 
-    With ``negatives``, there is "negative", too: the caption that resembles the one read and is false. "replaced"
-    says what was wrong with the sample that was planned, and is None where nothing was.
+    With ``words_only`` no picture is read. With ``negatives``, there is "negative", too: the caption that resembles the
+    one read and is false. "replaced" says what was wrong with the sample that was planned, and is None where nothing
+    was.
     """
 
-    def __init__(self, config: DataConfig, image_size: int, tokens: Sequence[Tokens] = (), negatives: bool = False):
+    def __init__(
+        self,
+        config: DataConfig,
+        image_size: int,
+        tokens: Sequence[Tokens] = (),
+        negatives: bool = False,
+        words_only: bool = False,
+    ):
         self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
+        self.words_only = words_only
         self.sources = open_sources(config)
         self.seed = 0
         if negatives:  # data without any are refused before training begins
@@ -99,11 +108,13 @@ class TrainingSet(Dataset):
     def _read(self, ref: SampleRef) -> dict[str, Any]:
         draws = Draws(self.seed, ref.position)
         shards = self.sources[ref.source]
-        if self.tokens:
+        if self.tokens or self.words_only:
             captions = shards.read_words(ref.shard, ref.row)[0]
-            caption = captions[choose_caption(captions, self.config.captions, draws)]
-            tokens = self.tokens[ref.source].read(ref.shard, ref.row)
-            return {"caption": caption, "image_tokens": torch.from_numpy(tokens.astype(np.int64))}
+            sample: dict[str, Any] = {"caption": captions[choose_caption(captions, self.config.captions, draws)]}
+            if self.tokens:
+                tokens = self.tokens[ref.source].read(ref.shard, ref.row)
+                sample["image_tokens"] = torch.from_numpy(tokens.astype(np.int64))
+            return sample
         record = shards.record(ref.shard, ref.row)
         number = choose_caption(record.captions, self.config.captions, draws)
         image = record.decode(lambda data: train_square(data, self.image_size, self.config.augment, draws))
