@@ -41,7 +41,7 @@ class DallePipeline:
 
     @property
     def device(self) -> torch.device:
-        return self.model.pad.device
+        return self.model.device
 
     def generate(
         self, prompt: str, num_images: int = 1, seed: int = 0, sampling: SamplingConfig | None = None

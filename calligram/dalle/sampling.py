@@ -61,7 +61,7 @@ def _prefill(model: Dalle, text_BT: Tensor, guided: bool) -> tuple[Tensor, KVCac
     if guided:
         row_of_B = torch.cat([row_of_B, torch.full_like(row_of_B, len(texts))])
         texts = torch.cat([texts, model.drop_text(texts[:1])])
-    cache = model.transformer.new_cache(len(texts), model.text_length + model.num_image_tokens - 1)
+    cache = model.new_cache(len(texts))
     logits = model.prefill(texts, cache)
     return logits[row_of_B], cache.select(row_of_B)
 

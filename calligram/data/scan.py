@@ -47,7 +47,10 @@ class Scan:
 
 
 def scan(tar: Path) -> Scan:
-    """Find the samples of a tar. Raises UserError for a tar that is cut off or damaged: none of it can be trusted."""
+    """Find the samples of a tar. A tar without a single picture holds texts alone, which a decoder can learn, too.
+
+    Raises UserError for a tar that is cut off or damaged: none of it can be trusted.
+    """
     found = Scan()
     members: dict[str, dict[str, Member]] = {}
     previous = None
@@ -85,13 +88,14 @@ def scan(tar: Path) -> Scan:
         raise UserError(f"{tar} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # tarfile raises much beside TarError on bytes that are no tar
         raise UserError(f"{tar} is not a readable tar: {error}") from None
+    texts_alone = not any(e.rpartition(".")[2] in EXTENSIONS for group in members.values() for e in group)
     for key, group in members.items():
-        _keep(found, tar, key, group)
+        _keep(found, tar, key, group, texts_alone)
     return found
 
 
-def _keep(found: Scan, tar: Path, key: str, group: dict[str, Member]) -> None:
-    if not any(extension in group for extension in EXTENSIONS):
+def _keep(found: Scan, tar: Path, key: str, group: dict[str, Member], texts_alone: bool) -> None:
+    if not texts_alone and not any(extension in group for extension in EXTENSIONS):
         dotted = next((e for e in group if "." in e and e.rpartition(".")[2] in EXTENSIONS), None)
         if dotted is not None:
             raise UserError(

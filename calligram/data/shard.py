@@ -49,7 +49,9 @@ class Shard:
     def read_image(self, row: int) -> bytes:
         """The encoded picture of a sample."""
         sample = self._sample(row)
-        extension = next(extension for extension in EXTENSIONS if extension in sample.members)
+        extension = next((extension for extension in EXTENSIONS if extension in sample.members), None)
+        if extension is None:
+            raise UserError(f"{self.tar} holds texts and no pictures: only a DALL-E reads it, with --loss.tokens text")
         return self._read(sample, extension)
 
     def read_words(self, row: int) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -68,9 +68,9 @@ class Failed(NamedTuple):
 class TrainingSet(Dataset):
     """The data of a training by :class:`SampleRef`: dicts with "image" or "image_tokens", and "caption".
 
-    Pictures are squares, or with ``native`` of their own aspect ratio.
-    With ``negatives``, there is "negative", too: the caption that resembles the one read and is false. "replaced"
-    says what was wrong with the sample that was planned, and is None where nothing was.
+    Pictures are squares, or with ``native`` of their own aspect ratio; with ``words_only`` none is read. With
+    ``negatives``, there is "negative", too: the caption that resembles the one read and is false. "replaced" says what
+    was wrong with the sample that was planned, and is None where nothing was.
     """
 
     def __init__(
@@ -80,9 +80,10 @@ class TrainingSet(Dataset):
         tokens: Sequence[Tokens] = (),
         negatives: bool = False,
         native: Native | None = None,
+        words_only: bool = False,
     ):
         self.config, self.image_size, self.tokens, self.negatives = config, image_size, tokens, negatives
-        self.native = native
+        self.native, self.words_only = native, words_only
         self.sources = open_sources(config)
         self.seed = 0
         if negatives:  # data without any are refused before training begins
@@ -110,11 +111,13 @@ class TrainingSet(Dataset):
     def _read(self, ref: SampleRef) -> dict[str, Any]:
         draws = Draws(self.seed, ref.position)
         shards = self.sources[ref.source]
-        if self.tokens:
+        if self.tokens or self.words_only:
             captions = shards.read_words(ref.shard, ref.row)[0]
-            caption = captions[choose_caption(captions, self.config.captions, draws)]
-            tokens = self.tokens[ref.source].read(ref.shard, ref.row)
-            return {"caption": caption, "image_tokens": torch.from_numpy(tokens.astype(np.int64))}
+            sample: dict[str, Any] = {"caption": captions[choose_caption(captions, self.config.captions, draws)]}
+            if self.tokens:
+                tokens = self.tokens[ref.source].read(ref.shard, ref.row)
+                sample["image_tokens"] = torch.from_numpy(tokens.astype(np.int64))
+            return sample
         record = shards.record(ref.shard, ref.row)
         number = choose_caption(record.captions, self.config.captions, draws)
         sample = {"caption": record.captions[number], "image": record.decode(lambda data: self._picture(data, draws))}

@@ -10,9 +10,11 @@ from torch import Tensor
 from calligram.nn.backend import backend
 from calligram.nn.mask import FULL, Mask
 from calligram.nn.packed import packed_sdpa
+from calligram.nn.picture_attention import picture_attention
+from calligram.nn.picture_mask import PictureMask
 
 
-def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask = FULL) -> Tensor:
+def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask | PictureMask = FULL) -> Tensor:
     """Scaled dot-product attention (arXiv 1706.03762), (B, M, H, K) in and out.
 
     Where keys and values have fewer heads, G, H / G neighbouring heads of the queries share one (arXiv 2305.13245).
@@ -22,7 +24,8 @@ def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask = FULL)
     mask.check(q_BMHK.shape[0], q_BMHK.shape[1], k_BNGK.shape[1])
     device, dtype = q_BMHK.device, _dtype(v_BNGK)
     q, k, v = (x.to(dtype) for x in (q_BMHK, k_BNGK, v_BNGK))
-    if device.type == "cuda" and mask.keys_BN is None and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
+    known = isinstance(mask, Mask) and mask.keys_BN is None  # to xformers, which has no kernel for other masks
+    if known and device.type == "cuda" and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
         from calligram.nn.xformers_attention import xformers_attention  # never imported on a CPU
 
         return xformers_attention(q, k, v, mask)
@@ -40,7 +43,9 @@ def _dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if autocast else x.dtype
 
 
-def _sdpa(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask) -> Tensor:
+def _sdpa(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask | PictureMask) -> Tensor:
+    if isinstance(mask, PictureMask):
+        return picture_attention(q_BMHK, k_BNGK, v_BNGK, mask)
     if mask.packed:
         return packed_sdpa(q_BMHK, k_BNGK, v_BNGK, mask)
     q, k, v = (x.transpose(1, 2) for x in (q_BMHK, k_BNGK, v_BNGK))

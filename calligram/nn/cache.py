@@ -24,6 +24,7 @@ class KVCache:
         self.keys_LBNHK = torch.empty(shape, device=device, dtype=dtype)
         self.values_LBNHK = torch.empty(shape, device=device, dtype=dtype)
         self.length = 0
+        self.skip_B: Tensor | None = None  # empty places at the beginning of each row, where rows differ in length
 
     def append(self, layer: int, k_BMHK: Tensor, v_BMHK: Tensor) -> tuple[Tensor, Tensor]:
         """Store M new tokens of one layer; returns all its keys and values so far, without a copy."""
@@ -38,6 +39,12 @@ class KVCache:
         """Count the tokens that all layers have stored; called once a forward pass."""
         self.length += num_tokens
 
+    def truncate(self, length: int) -> None:
+        """Forget all tokens but the first ``length``."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"a cache of {self.length} tokens cannot be cut to {length}")
+        self.length = length
+
     def select(self, rows: Tensor) -> "KVCache":
         """A cache whose batch is ``rows`` of this one, e.g. one prefilled prompt for many candidates."""
         num_layers, _, capacity, num_heads, head_width = self.keys_LBNHK.shape
@@ -46,4 +53,5 @@ class KVCache:
         other.keys_LBNHK[:, :, : self.length] = self.keys_LBNHK[:, rows, : self.length]
         other.values_LBNHK[:, :, : self.length] = self.values_LBNHK[:, rows, : self.length]
         other.length = self.length
+        other.skip_B = None if self.skip_B is None else self.skip_B[rows]
         return other

@@ -40,6 +40,10 @@ class Mask:
         assert self.seqlens is not None
         return self.seqlens, self.seqlens if self.key_seqlens is None else self.key_seqlens
 
+    def of_layer(self, layer: int) -> "Mask":
+        """The same for every layer."""
+        return self
+
     def check(self, batch: int, num_queries: int, num_keys: int) -> None:
         """Raises ValueError where the mask cannot be meant for such queries and keys."""
         if self.packed:

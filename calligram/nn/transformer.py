@@ -18,6 +18,7 @@ from calligram.nn.attention import attention
 from calligram.nn.cache import KVCache
 from calligram.nn.frugal import computed_again
 from calligram.nn.mask import Mask
+from calligram.nn.picture_mask import PictureMask
 from calligram.nn.positions import rotate
 
 Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
@@ -76,7 +77,7 @@ class SelfAttention(nn.Module):
         x_BTD: Tensor,
         cache: KVCache | None = None,
         layer: int = 0,
-        mask: Mask | None = None,
+        mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
         qkv = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
@@ -85,7 +86,7 @@ class SelfAttention(nn.Module):
             q_BTHK, k_BTHK = rotate(q_BTHK, rotation), rotate(k_BTHK, rotation)
         if cache is not None:
             k_BTHK, v_BTHK = cache.append(layer, k_BTHK, v_BTHK)
-        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, mask or self.mask).flatten(2))
+        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, (mask or self.mask).of_layer(layer)).flatten(2))
 
 
 class Block(nn.Module):
@@ -109,7 +110,7 @@ class Block(nn.Module):
         x_BTD: Tensor,
         cache: KVCache | None = None,
         layer: int = 0,
-        mask: Mask | None = None,
+        mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
         normed_BTD = self.norm_1(x_BTD)
@@ -143,7 +144,7 @@ class Transformer(nn.Module):
         self,
         x_BTD: Tensor,
         cache: KVCache | None = None,
-        mask: Mask | None = None,
+        mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
     ) -> Tensor:
         """``mask`` in place of the one that was chosen at the start, e.g. to tell where packed sequences end.

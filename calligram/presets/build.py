@@ -220,7 +220,8 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:
     image_tokenizer = load_tokenizer(own, device)
     size, key = image_tokenizer.config.image_size, fingerprint(image_tokenizer)
     sources = open_sources(config.data)
-    for shards in sources:
+    words_only = config.loss.tokens == "text"
+    for shards in [] if words_only else sources:
         write_tokens(
             shards,
             key,
@@ -230,7 +231,8 @@ def _dalle(config: DalleRun, run: Path, device: torch.device) -> Parts:
             distributed.world_size(),
         )
     distributed.barrier()
-    data = TrainingSet(config.data, size, tokens=[Tokens(shards, key) for shards in sources])
+    tokens = [] if words_only else [Tokens(shards, key) for shards in sources]
+    data = TrainingSet(config.data, size, tokens, words_only=words_only)
     text = _text_tokenizer(config.text_tokenizer, sources, config.model.text_length, run)
     _seed_weights(config)
     model = build_dalle(config.model, text, image_tokenizer)
@@ -247,7 +249,8 @@ def _text_tokenizer(config: TextTokenizerConfig, sources: Sequence[Shards], leng
     if distributed.is_main() and not path.is_file():
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads do not survive the loader's fork
         captions = [caption for shards in sources for caption in _some_captions(shards)]
-        text = config.build(captions, length)
+        manifest = sources[0].manifest
+        text = config.build(captions, length, manifest.class_names, manifest.templates)
         _warn_of_cuts(text, captions)
         text.save(path)
     distributed.barrier()

@@ -12,6 +12,7 @@ from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
 from calligram.data.training import DataConfig
 from calligram.data.transforms import AugmentConfig
+from calligram.nn.decoder import PlainConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig
@@ -60,7 +61,7 @@ PRESETS = {
         model=DalleConfig(
             text_length=_PROMPT,
             token_shift=2,
-            transformer=TransformerConfig(width=160, num_layers=5, num_heads=5),
+            transformer=PlainConfig(width=160, num_layers=5, num_heads=5),
         ),
         text_tokenizer=_TEXT,
         sampling=SamplingConfig(guidance=1.0, temperature=0.5),  # guidance above 1.3 tears drawings apart

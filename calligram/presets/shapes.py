@@ -12,6 +12,8 @@ from calligram.clip.towers import TextTowerConfig, ViTConfig
 from calligram.dalle.model import DalleConfig
 from calligram.dalle.sampling import SamplingConfig
 from calligram.data.training import DataConfig
+from calligram.nn.decoder import PlainConfig
+from calligram.nn.llama import LlamaConfig
 from calligram.nn.transformer import TransformerConfig
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig
@@ -43,6 +45,18 @@ def _at(folder: str) -> DataConfig:
     return DataConfig(shards=Path(folder))
 
 
+def _dalle(transformer: PlainConfig | LlamaConfig) -> DalleRun:
+    """The paper's Transformer and today's, at equal FLOPs of training."""
+    return DalleRun(
+        data=_SHAPES,
+        image_tokenizer=Path("runs/fsq-shapes"),
+        model=DalleConfig(text_length=_PROMPT, token_shift=_SHIFT, transformer=transformer),
+        text_tokenizer=_TEXT,
+        sampling=_GUIDED,
+        train=TrainConfig(steps=10_000, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=2000),
+    )
+
+
 PRESETS = {
     "demo-fsq": TokenizerRun(
         data=_at("runs/demo/shapes"),
@@ -62,7 +76,7 @@ PRESETS = {
         data=_at("runs/demo/shapes"),
         image_tokenizer=Path("runs/demo/tokenizer"),
         model=DalleConfig(
-            text_length=_PROMPT, token_shift=_SHIFT, transformer=TransformerConfig(width=96, num_layers=4, num_heads=3)
+            text_length=_PROMPT, token_shift=_SHIFT, transformer=PlainConfig(width=96, num_layers=4, num_heads=3)
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
@@ -86,10 +100,17 @@ PRESETS = {
         data=_SHAPES,
         image_tokenizer=Path("runs/fsq-shapes"),
         model=DalleConfig(
-            text_length=_PROMPT, token_shift=_SHIFT, transformer=TransformerConfig(width=128, num_layers=5, num_heads=4)
+            text_length=_PROMPT, token_shift=_SHIFT, transformer=PlainConfig(width=128, num_layers=5, num_heads=4)
         ),
         text_tokenizer=_TEXT,
         sampling=_GUIDED,
         train=TrainConfig(steps=6500, batch_size=32, optimizer="muon", lr=3e-3, log_every=50, save_every=1300),
+    ),
+    "dalle-shapes-paper": _dalle(PlainConfig(width=128, num_layers=6, num_heads=4, attention="paper")),
+    # three quarters of a plain layer's attention and an MLP larger by as much: 12 · width² weights a layer in both
+    "dalle-shapes-today": _dalle(
+        LlamaConfig(
+            width=128, num_layers=6, num_heads=4, num_kv_heads=2, mlp_ratio=3.0, qk_norm=True, rotary_base=100.0
+        )
     ),
 }

@@ -126,10 +126,8 @@ class TextTokenizer:
         """Reads what ``save`` wrote, also of a tokenizer that came from Hugging Face."""
         try:
             stored = json.loads(Path(path).read_text(encoding="utf-8"))
-            if stored.get("type") == "hf" and cls is TextTokenizer:
-                from calligram.tokenizers.hf import HFTextTokenizer
-
-                return HFTextTokenizer.load(path)  # pyright: ignore[reportReturnType]  # a subclass of ours
+            if cls is TextTokenizer and (kind := _kind(stored.get("type"))) is not TextTokenizer:
+                return kind.load(path)  # pyright: ignore[reportReturnType]  # a subclass of ours
             bpe = Tokenizer.from_str(json.dumps(stored["tokenizer"]))
             numbers = {name: int(stored[name]) for name in _INTEGER_FIELDS}
             tokenizer = cls(bpe, **numbers, **{name: stored[name] for name in cls._TEXT_FIELDS if name in stored})
@@ -163,7 +161,7 @@ class TextTokenizer:
     def _canonical_json(self) -> str:
         return self._as_json()
 
-    def _as_json(self, **others: str) -> str:
+    def _as_json(self, **others: str | list[str]) -> str:
         numbers = {name: getattr(self, name) for name in _INTEGER_FIELDS}
         return _canonical({**numbers, **others, "tokenizer": json.loads(self._bpe.to_str())})
 
@@ -227,6 +225,19 @@ def trim_to_longest(ids: torch.Tensor, end_id: int) -> torch.Tensor:
     is_end = ids == end_id
     last = torch.where(is_end.any(dim=1), is_end.int().argmax(dim=1), ids.shape[1] - 1)
     return ids[:, : int(last.max()) + 1] if len(ids) else ids
+
+
+def _kind(name: str | None) -> type[TextTokenizer]:
+    """Which class wrote a file with this type."""
+    if name == "hf":
+        from calligram.tokenizers.hf import HFTextTokenizer
+
+        return HFTextTokenizer
+    if name == "labels":
+        from calligram.tokenizers.labels import LabelTokenizer
+
+        return LabelTokenizer
+    return TextTokenizer
 
 
 def _canonical(stored: dict) -> str:

@@ -68,3 +68,31 @@ def test_every_weight_gets_a_gradient(dalle, batch):
     model = Dalle(dalle.config, 11, 13, 3, end_id=2)
     DalleTask(model, DalleLossConfig())(batch)[0].backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+@pytest.mark.parametrize("tokens", ["text", "image"])
+def test_what_is_learnt_alone_is_the_same_half_of_the_loss(dalle, batch, tokens):
+    model = Dalle(dalle.config, 11, 13, 3, end_id=2).eval()
+    model.load_state_dict(dalle.state_dict())
+    both = DalleTask(dalle, DalleLossConfig()).eval()
+    alone = DalleTask(model, DalleLossConfig(tokens=tokens))
+    if tokens == "text":
+        loss, metrics = alone.train()({"text": batch["text"]})
+        expected = both(batch)[1]["text_loss"]
+    else:
+        loss, metrics = alone.train()(batch)
+        expected = both({**batch, "text": model.drop_text(batch["text"])})[1]["image_loss"]
+    torch.testing.assert_close(loss.detach(), expected)
+    assert set(metrics) == ({"text_loss"} if tokens == "text" else {"image_loss", "bits_per_token"})
+
+
+@pytest.mark.parametrize("tokens", ["text", "image"])
+def test_weights_that_have_no_part_in_it_are_left_alone(dalle, batch, tokens):
+    torch.manual_seed(0)
+    model = Dalle(dalle.config, 11, 13, 3, end_id=2)
+    task = DalleTask(model, DalleLossConfig(tokens=tokens))
+    task(batch)[0].backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert [name for name, p in trained.items() if p.grad is None or not p.grad.abs().max() > 0] == []
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert ("image_embed.weight" in frozen) == (tokens == "text") and ("text_bias" in frozen) == (tokens == "image")

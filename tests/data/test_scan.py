@@ -6,6 +6,7 @@ import pytest
 import webdataset as wds
 
 from calligram.data.scan import APART, LINK, NEVER_READ, NO_PICTURE, NO_TEXT, TWICE, Finding, scan
+from calligram.data.shard import Shard
 from calligram.errors import UserError
 
 BLOCK = 512
@@ -173,3 +174,11 @@ def test_a_compressed_tar_is_refused(tar):
         packed.add(tar, "a.txt")
     with pytest.raises(UserError, match=r"packed\.tar is not a readable tar"):
         scan(tar.with_name("packed.tar"))
+
+
+def test_a_tar_without_pictures_holds_texts_alone(tmp_path):
+    path = write_tar(tmp_path / "texts.tar", ["a.txt", "b.json", "c.pdf"])
+    assert findings(path) == {"c": NO_TEXT}
+    assert keys(path) == ["a", "b"]
+    with pytest.raises(UserError, match="holds texts and no pictures: only a DALL-E reads it"):
+        Shard(path).read_image(0)

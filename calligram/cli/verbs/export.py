@@ -1,4 +1,4 @@
-"""Writes a CLIP for open_clip, Hugging Face or ONNX."""
+"""Writes a CLIP for open_clip, Hugging Face or ONNX, or a DALL-E's decoder for Hugging Face."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,23 +6,53 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import BaseModel, Field
 
+from calligram import runs
 from calligram.cli.flags import parse
+from calligram.errors import UserError
 
 
 class Flags(BaseModel):
-    """Writes a CLIP as others read it, with its text tokenizer and how it prepares pictures.
+    """Writes a model as others read it, a CLIP with its text tokenizer and how it prepares pictures.
 
     open_clip: a folder for create_model("local-dir:OUT"). hf: a folder for CLIPModel or SiglipModel. onnx: a folder
     with image.onnx and text.onnx, any number of pictures or texts at once.
+
+    A DALL-E whose Transformer is of type llama becomes a folder for LlamaForCausalLM, or with qk_norm for
+    Qwen3ForCausalLM, with one vocabulary of words and image tokens; docs/DALLE.md tells which is where.
     """
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(description="folder of a CLIP run")
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = Field(description="folder of a run")
     format: Literal["open_clip", "hf", "onnx"] = Field(description="who is going to read it")
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Field(description="folder to write")
 
 
 def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram export")
+    if (Path(flags.run) / runs.CONFIG).is_file() and is_dalle(Path(flags.run)):
+        export_dalle(flags)
+    else:
+        export_clip(flags)
+    print(flags.out)
+
+
+def is_dalle(run: Path) -> bool:
+    try:
+        return runs.read_config(run)["type"] == "dalle"
+    except UserError:
+        return False  # a folder of others, which has such a file, too
+
+
+def export_dalle(flags: Flags) -> None:
+    if flags.format != "hf":
+        raise UserError(f"--format {flags.format} is for a CLIP, and {flags.run} is a DALL-E: give --format hf")
+    from calligram.dalle.draw import load_dalle
+    from calligram.dalle.hf import export_hf
+
+    dalle = load_dalle(flags.run)
+    export_hf(dalle.model, dalle.text_tokenizer, flags.out)
+
+
+def export_clip(flags: Flags) -> None:
     from calligram.clip.load import load_model
     from calligram.clip.weights.export import export_hf, export_open_clip
     from calligram.clip.weights.onnx import export_onnx
@@ -30,4 +60,3 @@ def main(args: list[str]) -> None:
     formats = {"open_clip": export_open_clip, "hf": export_hf, "onnx": export_onnx}
     model, tokenizer = load_model(flags.run)
     formats[flags.format](model.eval(), tokenizer, flags.out)
-    print(flags.out)
