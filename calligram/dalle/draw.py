@@ -17,7 +17,7 @@ from calligram.dalle.sampling import SamplingConfig, sample
 from calligram.errors import UserError
 from calligram.nn.image import to_uint8
 from calligram.pictures import to_image
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 from calligram.tokenizers.run import load_tokenizer
 from calligram.tokenizers.text import TextTokenizer
 
@@ -31,7 +31,7 @@ class DallePipeline:
         self,
         model: Dalle,
         text_tokenizer: TextTokenizer,
-        image_tokenizer: FSQTokenizer,
+        image_tokenizer: ImageTokenizer,
         sampling: SamplingConfig | None = None,
         batch_size: int = 256,
     ):
@@ -74,7 +74,7 @@ class SavedDalle(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
 
 
-def build_dalle(config: DalleConfig, text_tokenizer: TextTokenizer, image_tokenizer: FSQTokenizer) -> Dalle:
+def build_dalle(config: DalleConfig, text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer) -> Dalle:
     """A decoder whose vocabularies are those of its tokenizers."""
     return Dalle(
         config, text_tokenizer.vocab_size, image_tokenizer.vocab_size, image_tokenizer.grid, text_tokenizer.end_id
