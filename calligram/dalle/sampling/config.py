@@ -38,7 +38,8 @@ class SamplingConfig(BaseModel):
     )
     jacobi_window: int = Field(default=16, ge=2, description="tokens of a pass of Jacobi decoding")
     weights: Weights = Field(
-        default="same", description="precision of the matrices; int8 has a scale for each output; sums stay in fp32"
+        default="same",
+        description="precision of the matrices; int8 has a scale for each output; sums are fp32 or exact",
     )
     step: Step = Field(
         default="plain", description="fast: a pass is one call of C, compiled at first use; on CPUs, elsewhere as plain"

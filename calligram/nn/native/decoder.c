@@ -1,7 +1,7 @@
 /* One pass of a decoder over M new tokens of each of B rows and a cache of keys and values, in one call.
 
    Every sum has one order, whatever the batch and the number of threads: a row's logits are the same bits alone and
-   among others. Matrices are fp32, bf16 or int8 with a scale a row; activations and sums are fp32.
+   among others. Matrices are fp32, bf16 or int8 with a scale a row; activations and sums are fp32, beside int8 whole numbers.
 
    R = B * M rows, D width, H heads, G heads of keys and values, K head width, N capacity in tokens.
    Keys lie in blocks of eight tokens, [L, B, G, N / 8, K, 8], so that eight scores are one vector; values [L, B, G, N, K].
