@@ -149,11 +149,12 @@ class Dalle(nn.Module):
         Each comes with what stands above the token that is predicted from it: in raster order those lie a
         whole row back, and attention takes long to learn where to look.
         """
-        known_BMD = self.image_embed(image_BM)
-        x_BMD = known_BMD[:, first:]
+        x_BMD = self.image_embed(image_BM[:, first:])
         if self.above_gain is not None and self.outside is not None:
             index_MK = self._above_index(first, image_BM.shape[1])
-            above_BMKD = torch.where((index_MK < 0)[..., None], self.outside, known_BMD[:, index_MK])
+            # no more than these are looked up: a step's work must not grow with the picture
+            above_BMKD = self.image_embed(image_BM[:, index_MK])
+            above_BMKD = torch.where((index_MK < 0)[..., None], self.outside, above_BMKD)
             x_BMD = x_BMD + (above_BMKD * self.above_gain).sum(2)
         if self.row_positions is None or self.column_positions is None:
             return x_BMD

@@ -3,6 +3,8 @@
 # L layers, B batch, N capacity in tokens, H heads, K head width
 """
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -55,3 +57,11 @@ class KVCache:
         other.length = self.length
         other.skip_B = None if self.skip_B is None else self.skip_B[rows]
         return other
+
+    def rows(self, first: int, last: int) -> "KVCache":
+        """The rows from ``first`` to ``last`` − 1 as a cache of their own length in the same memory."""
+        part = copy(self)
+        part.keys_LBNHK = self.keys_LBNHK[:, first:last]
+        part.values_LBNHK = self.values_LBNHK[:, first:last]
+        part.skip_B = None if self.skip_B is None else self.skip_B[first:last]
+        return part

@@ -1,15 +1,11 @@
 import pytest
 import torch
-from pydantic import ValidationError
 
-from calligram.dalle.sampling import SamplingConfig, choose, draw_noise, sample
+from calligram.dalle.sampling import SamplingConfig, sample
+from calligram.dalle.sampling.filters import choose
+from calligram.dalle.sampling.noise import draw_noise
 
 PLAIN = SamplingConfig()
-
-
-def chi_square(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
-    expected = probabilities * counts.sum()
-    return float(((counts - expected) ** 2 / expected).sum())
 
 
 def greedy_by_teacher_forcing(dalle, text, guidance=1.0):
@@ -32,7 +28,7 @@ def test_guided_logits_agree_with_teacher_forcing_at_every_step(dalle, text, mon
     """Both halves keep keys of their own, to the last step."""
     seen = []
     monkeypatch.setattr(
-        "calligram.dalle.sampling.choose",
+        "calligram.dalle.sampling.one_by_one.choose",
         lambda logits, noise, config: seen.append(logits) or choose(logits, noise, config),
     )
     tokens = sample(dalle, text, [0, 1, 2], SamplingConfig(guidance=3))
@@ -101,45 +97,6 @@ def test_each_text_needs_a_seed(dalle, text):
         sample(dalle, text[:0], [], PLAIN)
 
 
-def test_noise_is_a_row_for_each_seed():
-    noise = draw_noise([3, 4, 3], 1000)
-    assert noise.dtype == torch.float64 and noise.shape == (3, 1000)
-    assert torch.equal(noise[0], noise[2]) and not torch.equal(noise[0], noise[1])
-    assert noise.min() >= 0 and noise.max() < 1
-    assert torch.equal(draw_noise([4], 1000)[0], noise[1])
-
-
-LOGITS = torch.tensor([2.0, -1.0, 0.5, 1.0, -30.0, 0.0])
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_choices_follow_the_softmax(temperature):
-    noise = torch.rand(20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    tokens = choose(LOGITS.expand(20000, -1), noise, SamplingConfig(temperature=temperature))
-    counts = torch.bincount(tokens, minlength=6)
-    probabilities = (LOGITS / temperature).softmax(0)
-    likely = probabilities > 1e-3
-    assert counts[~likely].sum() <= 20
-    # 4 degrees of freedom: above 23.5 once in 10,000 tries; the seed is fixed
-    assert chi_square(counts[likely], probabilities[likely] / probabilities[likely].sum()) < 23.5
-
-
-def test_top_k_keeps_the_likeliest_and_their_proportions():
-    noise = torch.linspace(0, 1, 5001, dtype=torch.float64)[:-1]
-    tokens = choose(LOGITS.expand(5000, -1), noise, SamplingConfig(top_k=3))
-    shares = torch.bincount(tokens, minlength=6) / 5000
-    expected = LOGITS[[0, 2, 3]].softmax(0)
-    torch.testing.assert_close(shares[[0, 2, 3]], expected, atol=1e-3, rtol=0)
-    assert shares[[1, 4, 5]].sum() == 0
-
-
-def test_the_ends_of_the_noise_never_choose_what_is_excluded():
-    logits = torch.tensor([[-torch.inf, 1.0, -torch.inf, 1.0, -torch.inf]])
-    assert choose(logits, torch.tensor([0.0], dtype=torch.float64), PLAIN).tolist() == [1]
-    almost_one = torch.nextafter(torch.tensor([1.0], dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64))
-    assert choose(logits, almost_one, PLAIN).tolist() == [3]
-
-
 def test_top_k_of_one_is_greedy_and_of_all_is_none(dalle, text):
     """k counts image tokens only: 13 of them, though words and image tokens together are 24."""
     greedy = [sample(dalle, text, seeds, SamplingConfig(top_k=1)) for seeds in ([0, 1, 2], [7, 8, 9])]
@@ -147,9 +104,3 @@ def test_top_k_of_one_is_greedy_and_of_all_is_none(dalle, text):
     plain = sample(dalle, text, [0, 1, 2], PLAIN)
     for top_k in (13, 24, 1000):
         assert torch.equal(sample(dalle, text, [0, 1, 2], SamplingConfig(top_k=top_k)), plain)
-
-
-@pytest.mark.parametrize("fields", [{"temperature": 0}, {"top_k": 0}, {"guidance": -1}, {"top_p": 0.9}])
-def test_wrong_configs_are_refused(fields):
-    with pytest.raises(ValidationError):
-        SamplingConfig(**fields)
