@@ -79,3 +79,8 @@ class Mask:
 
 
 FULL = Mask()
+
+
+def one_query_each(seqlens: tuple[int, ...]) -> Mask:
+    """For packed sequences of keys of these lengths, each of which one query reads as a whole."""
+    return Mask(seqlens=(1,) * len(seqlens), key_seqlens=seqlens)

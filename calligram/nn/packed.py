@@ -11,21 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from calligram.nn.eager import eager
-from calligram.nn.mask import Mask
+from calligram.nn.mask import Mask, one_query_each
 
 
 @dataclass(frozen=True)
 class Packing:
     """Where the tokens of a padded batch lie once its padding is gone; shorter sequences come first.
 
-    ``mask`` keeps them apart; ``row_N`` and ``position_N`` say where a token was, ``last_B`` where the last token of a
-    row is.
+    ``mask`` keeps them apart; ``row_N`` and ``position_N`` say where a token was. ``end_B`` is the last token of each
+    sequence in their new order, in which row b of the batch is number ``place_B[b]``.
     """
 
     mask: Mask
     row_N: Tensor
     position_N: Tensor
-    last_B: Tensor
+    end_B: Tensor
+    place_B: Tensor
 
     @classmethod
     @eager
@@ -37,9 +38,19 @@ class Packing:
         num_tokens = sum(seqlens)
         row_N = row_B.repeat_interleave(sorted_B, output_size=num_tokens)
         start_N = start_B.repeat_interleave(sorted_B, output_size=num_tokens)
-        last_B = torch.empty_like(row_B).index_copy(0, row_B, start_B + sorted_B - 1)
+        place_B = torch.empty_like(row_B).index_copy(0, row_B, torch.arange(len(row_B), device=row_B.device))
         position_N = torch.arange(num_tokens, device=length_B.device) - start_N
-        return cls(Mask(causal, seqlens), row_N, position_N, last_B)
+        return cls(Mask(causal, seqlens), row_N, position_N, start_B + sorted_B - 1, place_B)
+
+    @property
+    def last_B(self) -> Tensor:
+        """Where the last token of each row of the batch lies."""
+        return self.end_B[self.place_B]
+
+    @eager
+    def one_query_each(self) -> Mask:
+        """One query a sequence, which sees all of it, as the last of a causal one does."""
+        return one_query_each(self.mask.seqlens or ())
 
     @eager
     def pays(self, width: int) -> bool:
@@ -56,6 +67,12 @@ class Packing:
         if self.row_N.device.type != "cpu":
             return saved > 0
         return saved * width**2 > 150_000 * len(set(seqlens))
+
+
+def firsts(seqlens: tuple[int, ...]) -> Tensor:
+    """Where each sequence of a packed row begins, (B,)."""
+    length_B = torch.tensor(seqlens)
+    return length_B.cumsum(0) - length_B
 
 
 # dynamo would compile anew for each set of lengths; around this call it goes on with N as the one size that varies

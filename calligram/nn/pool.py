@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from calligram.nn.attention import attention
-from calligram.nn.mask import FULL, Mask
+from calligram.nn.mask import FULL, Mask, one_query_each
 from calligram.nn.transformer import ACTIVATIONS, TransformerConfig, learned
 
 
@@ -85,7 +85,7 @@ def _queries(x_BTD: Tensor, seqlens: tuple[int, ...] | None) -> tuple[tuple[int,
     """Rows and queries of each, and whom they see: one query a picture, and all of it."""
     if seqlens is None:
         return (len(x_BTD), 1), FULL
-    return (1, len(seqlens)), Mask(seqlens=(1,) * len(seqlens), key_seqlens=seqlens)
+    return (1, len(seqlens)), one_query_each(seqlens)
 
 
 def packed_means(x_ND: Tensor, seqlens: tuple[int, ...], first: int = 0) -> Tensor:
@@ -94,9 +94,3 @@ def packed_means(x_ND: Tensor, seqlens: tuple[int, ...], first: int = 0) -> Tens
     runs = [(len(list(run)), length) for length, run in groupby(seqlens)]
     parts = x_ND.split([number * length for number, length in runs])
     return torch.cat([x.unflatten(0, run)[:, first:].mean(1) for x, run in zip(parts, runs, strict=True)])
-
-
-def packed_firsts(x_ND: Tensor, seqlens: tuple[int, ...]) -> Tensor:
-    """The first token of each sequence, (B, D)."""
-    length_B = torch.tensor(seqlens)
-    return x_ND[(length_B.cumsum(0) - length_B).to(x_ND.device)]

@@ -1,13 +1,13 @@
 """The pre-norm Transformer (arXiv 1706.03762, 2002.04745) under the text, image and decoder models.
 
-# B batch, T tokens, D width, H heads, K head width; a packed batch is one row, B = 1
+# B batch, T tokens, D width, H heads, K head width; R tokens that are read; a packed batch is one row, B = 1
 """
 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,16 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "quick_gelu": quick_gelu, "gelu_tanh": _gelu_tanh}
 
 
+class Read(NamedTuple):
+    """Tokens of a row that are all that is read of a Transformer's output, R of them, and whom each of them sees.
+
+    In the last block no other token needs an answer, an output projection or an MLP.
+    """
+
+    index_R: Tensor
+    mask: Mask
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one fused projection; reads and fills a cache when given one."""
 
@@ -79,6 +89,7 @@ class SelfAttention(nn.Module):
         layer: int = 0,
         mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         qkv = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
         q_BTHK, k_BTHK, v_BTHK = qkv.unbind(2)
@@ -86,7 +97,10 @@ class SelfAttention(nn.Module):
             q_BTHK, k_BTHK = rotate(q_BTHK, rotation), rotate(k_BTHK, rotation)
         if cache is not None:
             k_BTHK, v_BTHK = cache.append(layer, k_BTHK, v_BTHK)
-        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, (mask or self.mask).of_layer(layer)).flatten(2))
+        mask = (mask or self.mask).of_layer(layer)
+        if read is not None:
+            q_BTHK, mask = q_BTHK.index_select(1, read.index_R), read.mask
+        return self.out(attention(q_BTHK, k_BTHK, v_BTHK, mask).flatten(2))
 
 
 class Block(nn.Module):
@@ -112,10 +126,12 @@ class Block(nn.Module):
         layer: int = 0,
         mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         normed_BTD = self.norm_1(x_BTD)
         with self._not_kept(normed_BTD, partial(self.norm_1, x_BTD)):
-            x_BTD = x_BTD + self.dropout(self.attention(normed_BTD, cache, layer, mask, rotation))
+            update = self.dropout(self.attention(normed_BTD, cache, layer, mask, rotation, read))
+        x_BTD = update + (x_BTD if read is None else x_BTD.index_select(1, read.index_R))
         return x_BTD + self.dropout(self._mlp(x_BTD))
 
     def _mlp(self, x_BTD: Tensor) -> Tensor:
@@ -146,13 +162,16 @@ class Transformer(nn.Module):
         cache: KVCache | None = None,
         mask: Mask | PictureMask | None = None,
         rotation: Tensor | None = None,
+        read: Read | None = None,
     ) -> Tensor:
         """``mask`` in place of the one that was chosen at the start, e.g. to tell where packed sequences end.
 
         ``rotation``, of :func:`calligram.nn.positions.rotary_2d`, turns queries and keys by where a token is.
+        With ``read`` only those tokens come out, (B, R, D).
         """
+        last = len(self.blocks) - 1
         for layer, block in enumerate(self.blocks):
-            x_BTD = block(x_BTD, cache, layer, mask, rotation)
+            x_BTD = block(x_BTD, cache, layer, mask, rotation, read if layer == last else None)
         if cache is not None:
             cache.advance(x_BTD.shape[1])
         return self.norm(x_BTD)

@@ -93,7 +93,7 @@ def test_patch_dropout_leaves_patches_out_in_training_only():
     tower = vit(pool="class", patch_dropout=0.5, positions="rotary")
     images = torch.rand(3, 3, 16, 16)
     lengths = []
-    tower.transformer.register_forward_hook(lambda module, args, out: lengths.append(out.shape[1]))
+    tower.transformer.register_forward_pre_hook(lambda module, args: lengths.append(args[0].shape[1]))
     assert torch.equal(tower(images), tower(images))
     tower.train()
     assert not torch.equal(tower(images), tower(images))

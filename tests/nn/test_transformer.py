@@ -2,8 +2,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from calligram.nn.mask import Mask
-from calligram.nn.transformer import Transformer, TransformerConfig
+from calligram.nn.mask import FULL, Mask, one_query_each
+from calligram.nn.transformer import Read, Transformer, TransformerConfig
 
 CONFIG = TransformerConfig(width=32, num_layers=3, num_heads=4)
 
@@ -94,3 +94,22 @@ def test_dropout_is_off_in_evaluation():
 def test_a_wrong_config_is_refused_with_the_reason(fields, message):
     with pytest.raises(ValidationError, match=message):
         TransformerConfig(**fields)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_tokens_that_alone_are_read_are_those_of_the_whole(packed):
+    """And so are the gradients: no other token needs the last block's answer, projection or MLP."""
+    torch.manual_seed(0)
+    config = TransformerConfig(width=16, num_layers=3, num_heads=2)
+    model = Transformer(config, causal=packed).double().eval()
+    seqlens = (2, 2, 5)
+    x_BTD = torch.randn(1 if packed else 3, 9, 16, dtype=torch.double)
+    index_R = torch.tensor([1, 3, 8] if packed else [0])
+    read = Read(index_R, one_query_each(seqlens) if packed else FULL)
+    found = []
+    for arguments in ({"read": read}, {}):
+        mask = Mask(causal=True, seqlens=seqlens) if packed else None
+        out = model(x_BTD, mask=mask, **arguments)
+        out = out if arguments else out[:, index_R]
+        found.append([out, *torch.autograd.grad(out.square().sum(), list(model.parameters()))])
+    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=1e-12)

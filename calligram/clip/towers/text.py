@@ -13,7 +13,7 @@ from calligram.clip.towers.projection import Projection
 from calligram.nn.mask import Mask
 from calligram.nn.packed import Packing
 from calligram.nn.shift import TokenShift
-from calligram.nn.transformer import Transformer, TransformerConfig, learned
+from calligram.nn.transformer import Read, Transformer, TransformerConfig, learned
 from calligram.tokenizers.text import trim_to_longest
 
 
@@ -80,7 +80,8 @@ class TextTower(nn.Module):
         if isinstance(self.shift, TokenShift):
             x_ND = self.shift(x_ND, packing.position_N)
         x_ND = x_ND + self.positions[packing.position_N]
-        return self.transformer(x_ND[None], mask=packing.mask)[0, packing.last_B]
+        read = Read(packing.end_B, packing.one_query_each())
+        return self.transformer(x_ND[None], mask=packing.mask, read=read)[0, packing.place_B]
 
     def _whole(self, text_BT: Tensor, end_B: Tensor) -> Tensor:
         """With the padding, which is read, too, so that it must be what training had. Raises ValueError."""

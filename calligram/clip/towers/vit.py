@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from calligram.clip.towers.projection import Projection
 from calligram.nn.eager import eager
 from calligram.nn.image import ConvStem
-from calligram.nn.mask import Mask
+from calligram.nn.mask import FULL, Mask, one_query_each
+from calligram.nn.packed import firsts
 from calligram.nn.pictures import Pictures
-from calligram.nn.pool import AttentionPool, QueryPool, packed_firsts, packed_means
+from calligram.nn.pool import AttentionPool, QueryPool, packed_means
 from calligram.nn.positions import Grid, interpolate_positions, rotary_2d, sincos_2d
-from calligram.nn.transformer import Transformer, TransformerConfig, learned
+from calligram.nn.transformer import Read, Transformer, TransformerConfig, learned
 
 
 class ViTConfig(BaseModel):
@@ -127,17 +128,20 @@ class ViT(nn.Module):
         if not isinstance(images, Tensor):
             return self._packed(images if isinstance(images, Pictures) else Pictures.of(images))
         x_BTD, rotation = self._tokens(images)
-        x_BTD = self.transformer(self.norm_pre(x_BTD), rotation=rotation)
+        is_class = self.config.pool == "class"
+        read = Read(torch.zeros(1, dtype=torch.long, device=x_BTD.device), FULL) if is_class else None
+        x_BTD = self.transformer(self.norm_pre(x_BTD), rotation=rotation, read=read)
         if self.pool is not None:
             return self.pool(x_BTD)
-        if self.config.pool == "class":
+        if is_class:
             return x_BTD[:, 0]
         return self.norm_post(x_BTD[:, self.config.num_class_tokens :].mean(1))
 
     def _packed(self, pictures: Pictures) -> Tensor:
         x_1ND, rotation, mask = self._row(pictures)
-        x_1ND = self.transformer(self.norm_pre(x_1ND), mask=mask, rotation=rotation)
-        return self._pooled(x_1ND, mask)[pictures.place_B]
+        read = self._class_tokens(mask, x_1ND.device) if self.config.pool == "class" else None
+        x_1ND = self.transformer(self.norm_pre(x_1ND), mask=mask, rotation=rotation, read=read)
+        return (x_1ND[0] if read is not None else self._pooled(x_1ND, mask))[pictures.place_B]
 
     # what is compiled would be compiled anew for each set of sizes; around these two N is the one size that varies
     @eager
@@ -155,12 +159,15 @@ class ViT(nn.Module):
         return torch.cat(rows)[None], rotation, Mask(seqlens=tuple(seqlens))
 
     @eager
+    def _class_tokens(self, mask: Mask, device: torch.device) -> Read:
+        assert mask.seqlens is not None
+        return Read(firsts(mask.seqlens).to(device), one_query_each(mask.seqlens))
+
+    @eager
     def _pooled(self, x_1ND: Tensor, mask: Mask) -> Tensor:
         assert mask.seqlens is not None
         if self.pool is not None:
             return self.pool(x_1ND, mask.seqlens)
-        if self.config.pool == "class":
-            return packed_firsts(x_1ND[0], mask.seqlens)
         return self.norm_post(packed_means(x_1ND[0], mask.seqlens, self.config.num_class_tokens))
 
     def _tokens(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
