@@ -8,12 +8,14 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from calligram.cli.verbs.train import parse_flags
 from calligram.clip.model import Clip, ClipConfig
 from calligram.clip.weights.open_clip import config_from_open_clip
 from calligram.dalle.model import Dalle
 from calligram.data.dataset import Shards
 from calligram.data.shapes.scene import KINDS
 from calligram.errors import UserError
+from calligram.nn.llama import LlamaConfig
 from calligram.presets import build, preset, presets
 from calligram.presets import clip as field
 from calligram.presets.config import ClipRun, DalleRun, Run, TokenizerRun
@@ -124,3 +126,26 @@ def test_captions_that_will_be_cut_are_told_of(caplog):
         assert not caplog.messages
         build._warn_of_cuts(TextTokenizer.train(captions, 300, context_length=6), captions)
     assert "25.0% of captions have more than the 6 tokens" in caplog.messages[0]
+
+
+def test_a_decoders_transformer_is_chosen_by_its_type():
+    words = "--model.transformer.type llama --model.transformer.num-kv-heads 2 --model.text packed --model.heads own"
+    shapes = preset("dalle-shapes")
+    assert isinstance(shapes, DalleRun)
+    flags = parse_flags("dalle-shapes", shapes, [*words.split(), "--model.no-neighbours"])
+    assert flags.model.transformer == LlamaConfig(num_kv_heads=2)
+    assert (flags.model.text, flags.model.heads, flags.model.neighbours) == ("packed", "own", False)
+    assert flags.model.token_shift == 2, "what was not named stays the preset's"
+    paper = parse_flags("dalle-shapes", shapes, ["--model.transformer.attention", "paper"])
+    assert paper.model.transformer == shapes.model.transformer.model_copy(update={"attention": "paper"})
+
+
+def test_the_papers_decoder_and_todays_are_of_one_size():
+    """Weights of matrices in their blocks, to one percent: with equal steps and tokens that is equal FLOPs."""
+    sizes = []
+    for name in ("dalle-shapes-paper", "dalle-shapes-today"):
+        config = preset(name)
+        assert isinstance(config, DalleRun) and (config.train.steps, config.train.batch_size) == (10_000, 32)
+        blocks = Dalle(config.model, 300, 512, 8, end_id=2).transformer.blocks
+        sizes.append(sum(p.numel() for p in blocks.parameters() if p.ndim == 2))
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)

@@ -89,6 +89,7 @@ def _unused(model: Dalle, tokens: str) -> list[str]:
     parts = {
         "both": (),
         "text": (
+            "pad",  # nothing is learnt behind a text's end
             "image_embed",
             "image_head",
             "image_bias",

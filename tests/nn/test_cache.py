@@ -53,3 +53,21 @@ def test_a_full_cache_refuses_even_one_token():
     one = torch.zeros(2, 1, 2, 4)
     with pytest.raises(ValueError, match="4 tokens are more than the cache's capacity of 3"):
         cache.append(0, one, one)
+
+
+def test_tokens_are_taken_back_and_written_again():
+    cache = filled(capacity=5, tokens=4)
+    kept = cache.keys_LBNHK[0, :, :2].clone()
+    cache.truncate(2)
+    one = torch.ones(2, 1, 2, 4)
+    keys, _ = cache.append(0, one, one)
+    assert torch.equal(keys[:, :2], kept) and torch.equal(keys[:, 2:], one)
+    for length in (-1, 3):
+        with pytest.raises(ValueError, match=f"a cache of 2 tokens cannot be cut to {length}"):
+            cache.truncate(length)
+
+
+def test_rows_keep_their_empty_places():
+    cache = filled(batch=3)
+    cache.skip_B = torch.tensor([0, 2, 1])
+    assert cache.select(torch.tensor([1, 1, 0])).skip_B.tolist() == [2, 2, 0]

@@ -6,10 +6,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from calligram.nn import picture_attention
 from calligram.nn.attention import attention
 from calligram.nn.picture_mask import PictureMask, kinds_of_layers
 
 KINDS = ("full", "row", "column", "convolution")
+
+
+@pytest.fixture(params=["in blocks", "written out"])
+def way(request, monkeypatch):
+    """Both ways to compute all tokens at once, which of the two is quicker on the machine notwithstanding."""
+    monkeypatch.setattr(
+        picture_attention, "_blocks_pay", lambda mask, *_: mask.kind != "full" and request.param == "in blocks"
+    )
 
 
 def sees(kind: str, query: int, key: int, num_text: int, grid: int, kernel: int) -> bool:
@@ -72,14 +81,14 @@ def real(x, mask: PictureMask, num_keys: int):
 
 
 @pytest.mark.parametrize("start", range(0, 400, 100))
-def test_as_the_definition_says(start):
+def test_as_the_definition_says(way, start):
     for seed in range(start, start + 100):
         q, k, v, mask = random_case(seed)
         found = real(attention(q, k, v, mask), mask, k.shape[1])
         torch.testing.assert_close(found.double(), by_definition(q, k, v, mask), atol=1e-5, rtol=1e-5, msg=str(seed))
 
 
-def test_as_the_definition_says_in_double_precision():
+def test_as_the_definition_says_in_double_precision(way):
     for seed in range(400, 500):
         q, k, v, mask = random_case(seed, torch.float64)
         found = real(attention(q, k, v, mask), mask, k.shape[1])
@@ -87,7 +96,7 @@ def test_as_the_definition_says_in_double_precision():
 
 
 @pytest.mark.parametrize("kind", ["row", "column", "convolution"])
-def test_gradients_as_with_the_mask_written_out(kind):
+def test_gradients_as_with_the_mask_written_out(way, kind):
     torch.manual_seed(0)
     mask = PictureMask((kind,), 5, 4, 3, kind=kind)
     q, k, v = (torch.randn(2, 20, heads, 8, dtype=torch.float64, requires_grad=True) for heads in (4, 2, 2))
@@ -100,7 +109,7 @@ def test_gradients_as_with_the_mask_written_out(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_sequences_are_what_each_is_alone(kind):
+def test_packed_sequences_are_what_each_is_alone(way, kind):
     torch.manual_seed(0)
     lengths, num_image = (2, 3, 3, 6), 11
     q, k, v = (torch.randn(1, sum(lengths) + 4 * num_image, heads, 8) for heads in (4, 2, 2))
@@ -149,3 +158,13 @@ def test_more_queries_than_keys_are_refused():
     q, k = torch.randn(1, 3, 1, 4), torch.randn(1, 2, 1, 4)
     with pytest.raises(ValueError, match="3 causal queries over 2 keys"):
         attention(q, k, k, PictureMask(("row",), 1, 2, 3, kind="row"))
+
+
+def test_blocks_are_for_large_pictures():
+    def pays(kind: str, grid: int, num_text: int) -> bool:
+        mask = PictureMask((kind,), num_text, grid, 11, kind=kind)
+        return picture_attention._blocks_pay(mask, grid * grid - 1, torch.device("cpu"))
+
+    assert not any(pays(kind, 8, 16) for kind in KINDS)
+    assert [kind for kind in KINDS if pays(kind, 16, 32)] == ["row", "column"]
+    assert [kind for kind in KINDS if pays(kind, 32, 256)] == ["row", "column", "convolution"]
