@@ -11,7 +11,7 @@ from calligram.data.decode import decode_image
 from calligram.data.draws import Draws
 from calligram.data.transforms import AugmentConfig, train_transform
 from calligram.nn.image import stack_images
-from calligram.pictures import flatten, square, to_image, to_tensor, upright
+from calligram.pictures import flatten, shrink_exactly, square, to_image, to_tensor, upright
 
 
 def pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -78,3 +78,20 @@ def test_square_keeps_the_middle():
 def test_tensors_and_pictures_are_each_others_inverse():
     x = torch.from_numpy(pixels(4, 6)).permute(2, 0, 1)
     assert torch.equal(to_tensor(to_image(x)), x)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_picture_whose_pixels_were_repeated_is_found_as_it_was(times):
+    small = Image.fromarray(pixels(16, 16))
+    large = small.resize((16 * times, 16 * times), Image.Resampling.NEAREST)
+    found = shrink_exactly(large, 16)
+    assert found is not None and found.tobytes() == small.tobytes()
+
+
+def test_other_pictures_are_not_shrunk():
+    large = Image.fromarray(pixels(16, 16)).resize((32, 32), Image.Resampling.NEAREST)
+    assert shrink_exactly(large.resize((32, 32), Image.Resampling.BICUBIC), 12) is None
+    large.putpixel((31, 31), (1, 2, 3))
+    assert shrink_exactly(large, 16) is None
+    assert shrink_exactly(Image.fromarray(pixels(16, 32)), 16) is None
+    assert shrink_exactly(Image.fromarray(pixels(8, 8)), 16) is None
