@@ -110,3 +110,10 @@ def test_a_try_is_chosen_by_its_weight():
 def test_no_tries_are_refused(pictures):
     with pytest.raises(UserError, match="0 tries a picture: give 1 or more"):
         Completion(pictures[0], MIDDLE, tries=0)
+
+
+def test_every_decoder_completes(decoder, text, larger_pictures):
+    keep = ~keep_unmasked(torch.eye(4).bool(), 4)  # a diagonal of kept tokens
+    found = Completion(larger_pictures[0], keep, tries=2).draw(decoder, text, [1, 2, 3], PLAIN)
+    assert torch.equal(found[:, keep], larger_pictures[0][keep].expand(3, -1))
+    assert not torch.equal(found[0], found[1])

@@ -85,3 +85,12 @@ def test_a_token_that_filters_exclude_may_stay(dalle, text):
 def test_a_strength_that_is_no_share_is_refused(pictures):
     with pytest.raises(UserError, match=r"strength 1\.5 is no share of a picture: give 0"):
         Variation(pictures[0], 1.5)
+
+
+@pytest.mark.parametrize("step", ["plain", "fast"])
+def test_every_decoder_gives_the_picture_back_and_varies_it(decoder, text, larger_pictures, step):
+    config = SamplingConfig(guidance=2.0, step=step)
+    for strength, least, most in ((0.0, 0, 0), (0.7, 1, 16)):
+        found = Variation(larger_pictures[0], strength).draw(decoder, text[:2], [1, 2], config)
+        changed = int((found != larger_pictures[0]).any(0).sum())
+        assert least <= changed <= most

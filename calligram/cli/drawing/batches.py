@@ -50,6 +50,7 @@ def draw_orders(
     order = next(waiting, None)
     num_tokens = dalle.model.num_image_tokens
     with Progress("draw tokens", len(jobs) * num_tokens) as progress:
+        progress.advance(0, pictures=f"0/{len(jobs)}")
         for batch in _batches(jobs, batch_size):
             drawn += _draw(dalle, batch, basis, _Watcher(progress))
             while order is not None and len(drawn) >= len(order.seeds):

@@ -25,7 +25,7 @@ class OrderFlags(BaseModel):
         '{"prompt": "a red dog", "seed": 3, "num_images": 4, "guidance": 2}',
     )
     out: Path = Field(
-        description="picture to write, .png or .jpg; or a folder, which takes all pictures and results.jsonl"
+        description="picture to write, .png or .jpg; or a folder (no ending), for all pictures and results.jsonl"
     )
     model: OptionalRun = Field(None, description="DALL-E run")
     rerank: Annotated[Path | None, tyro.conf.arg(metavar="RUN", help_behavior_hint=NONE)] = Field(
@@ -89,7 +89,7 @@ class Flags(SamplingFlags, OrderFlags):
         None, description="of --complete: draw anew where this picture, of the same size, is white or transparent"
     )
     tries: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 8)")] = Field(
-        None, ge=1, description="of --mask: drawings of which each picture is the one that what lies below fits"
+        None, ge=1, description="of --mask: drawings each picture is chosen from, to fit what is kept below it"
     )
     vary: Annotated[Path | None, tyro.conf.arg(metavar="PICTURE", help_behavior_hint=NONE)] = Field(
         None, description="draw pictures like this one"
