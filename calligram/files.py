@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calligram.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -18,6 +20,37 @@ def save_tensors(tensors: "Mapping[str, Tensor]", path: Path, metadata: dict[str
 
     save_file(dict(tensors), path, metadata)
     _make_readable(path)
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor]":
+    """Tensors of others by name: of a safetensors file, or of a PyTorch checkpoint, of which nothing is executed.
+
+    A checkpoint may hold more than weights; then those are its ``state_dict``.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UserError(f"{path} is not a safetensors file: {error}") from None
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} is no file of weights that is safe to read: {reason}") from None
+    if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(x, torch.Tensor) for x in loaded.values()):
+        raise UserError(f"{path} holds no state dict: names and tensors")
+    # what trained in several processes is a module within a module
+    return {name.removeprefix("module."): x for name, x in loaded.items()}
 
 
 def save_arrays(arrays: Mapping[str, Any], path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -17,7 +17,7 @@ from calligram.errors import UserError
 from calligram.presets import build, preset, presets
 from calligram.presets import clip as field
 from calligram.presets.config import ClipRun, DalleRun, Run, TokenizerRun
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import build_image_tokenizer
 from calligram.tokenizers.text import TextTokenizer
 
 
@@ -26,7 +26,7 @@ def test_a_preset_survives_json_and_builds_its_model(name):
     config = preset(name)
     assert TypeAdapter(Run).validate_json(json.dumps(config.model_dump(mode="json"))) == config
     if isinstance(config, TokenizerRun):
-        model = FSQTokenizer(config.model)
+        model = build_image_tokenizer(config.model)
     elif isinstance(config, ClipRun):
         with torch.device("meta"):  # those of the field's sizes would take gigabytes
             model = Clip(config.model, vocab_size=300, end_id=2)

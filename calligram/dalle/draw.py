@@ -20,7 +20,7 @@ from calligram.dalle.preview import WatchPictures
 from calligram.dalle.sampling import SamplingConfig
 from calligram.dalle.variation import STRENGTH
 from calligram.errors import UserError
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 from calligram.tokenizers.run import load_tokenizer
 from calligram.tokenizers.text import TextTokenizer
 
@@ -138,7 +138,7 @@ class SavedDalle(BaseModel):
     sampling: SamplingConfig = SamplingConfig()
 
 
-def build_dalle(config: DalleConfig, text_tokenizer: TextTokenizer, image_tokenizer: FSQTokenizer) -> Dalle:
+def build_dalle(config: DalleConfig, text_tokenizer: TextTokenizer, image_tokenizer: ImageTokenizer) -> Dalle:
     """A decoder whose vocabularies are those of its tokenizers."""
     return Dalle(
         config, text_tokenizer.vocab_size, image_tokenizer.vocab_size, image_tokenizer.grid, text_tokenizer.end_id

@@ -19,7 +19,7 @@ from calligram.dalle.variation import STRENGTH, Variation
 from calligram.errors import UserError
 from calligram.nn.image import stack_images, to_uint8
 from calligram.pictures import shrink_exactly, to_image, upright
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 from calligram.tokenizers.text import TextTokenizer
 
 Basis = Completion | Variation
@@ -32,7 +32,7 @@ class Drawer:
         self,
         model: Dalle,
         text_tokenizer: TextTokenizer,
-        image_tokenizer: FSQTokenizer,
+        image_tokenizer: ImageTokenizer,
         sampling: SamplingConfig | None = None,
         batch_size: int = 256,
     ):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calligram.nn.image import to_uint8
 from calligram.pictures import to_image
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 
 GREY = 200  # of 255: where nothing is drawn yet
 FRAMES_AT_ONCE = 16
@@ -28,7 +28,7 @@ class HalfDrawn:
 
     tokens_BN: Tensor
     known_N: Tensor
-    tokenizer: FSQTokenizer
+    tokenizer: ImageTokenizer
     first: int = 0
 
     @property
@@ -50,7 +50,7 @@ WatchPictures = Callable[[HalfDrawn], None]
 
 
 @torch.inference_mode()
-def reveal(tokenizer: FSQTokenizer, tokens_BN: Tensor, known_N: Tensor) -> Tensor:
+def reveal(tokenizer: ImageTokenizer, tokens_BN: Tensor, known_N: Tensor) -> Tensor:
     """Pictures of which the tokens of ``known_N`` are there, uint8 (B, 3, H, W), grey in the cells of the others.
 
     A decoder looks beyond a cell's edge: there it is shown the last known token before, in place of what is to come.
@@ -70,7 +70,7 @@ def _filled(tokens_BN: Tensor, known_N: Tensor) -> Tensor:
 
 
 def drawing_frames(
-    tokenizer: FSQTokenizer, tokens_BN: Tensor, keep_N: Tensor | None = None, max_frames: int = 40
+    tokenizer: ImageTokenizer, tokens_BN: Tensor, keep_N: Tensor | None = None, max_frames: int = 40
 ) -> Tensor:
     """How finished pictures came about, uint8 (F, B, 3, H, W), F of at most ``max_frames``.
 
@@ -87,6 +87,6 @@ def drawing_frames(
     return torch.stack(frames)
 
 
-def _frame(tokenizer: FSQTokenizer, tokens_BN: Tensor, known_N: Tensor) -> Tensor:
+def _frame(tokenizer: ImageTokenizer, tokens_BN: Tensor, known_N: Tensor) -> Tensor:
     parts = tokens_BN.split(FRAMES_AT_ONCE)
     return torch.cat([reveal(tokenizer, part, known_N) for part in parts]).cpu()

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.dalle.draw import DallePipeline
 from calligram.data.manifest import Manifest
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 
 Kind = Literal["clip", "tokenizer", "dalle"]
 
@@ -21,7 +21,7 @@ class Models:
     """The models under evaluation, one of each kind at most. CLIP also picks the best of what DALL-E draws."""
 
     clip: ClipPipeline | None = None
-    tokenizer: FSQTokenizer | None = None
+    tokenizer: ImageTokenizer | None = None
     dalle: DallePipeline | None = None
 
     def has(self, kinds: tuple[Kind, ...]) -> bool:

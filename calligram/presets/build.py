@@ -29,9 +29,10 @@ from calligram.data.transforms import AugmentConfig
 from calligram.errors import Interrupted, UserError
 from calligram.eval.task import Models
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun, WatchConfig
+from calligram.presets.perceptual import distances
 from calligram.presets.warm_start import Origin, find_origin, warm_start
 from calligram.presets.watch import build_watch
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import build_image_tokenizer
 from calligram.tokenizers.run import fingerprint, load_tokenizer, save_tokenizer
 from calligram.tokenizers.task import ReconstructionTask
 from calligram.tokenizers.text import TextTokenizer
@@ -177,8 +178,9 @@ def _seed_weights(config: TokenizerRun | ClipRun | DalleRun) -> None:
 def _tokenizer(config: TokenizerRun, run: Path, device: torch.device) -> Parts:
     data = TrainingSet(config.data, config.model.image_size)
     _seed_weights(config)
-    model = FSQTokenizer(config.model)
-    return ReconstructionTask(model), _batches(config, data, None), Models(tokenizer=model)
+    model = build_image_tokenizer(config.model, distributed.world_size())
+    task = ReconstructionTask(model, config.loss, distances(config.loss, device), distributed.mean)
+    return task, _batches(config, data, None), Models(tokenizer=model)
 
 
 def _clip(config: ClipRun, run: Path, device: torch.device) -> Parts:

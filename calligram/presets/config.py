@@ -16,6 +16,8 @@ from calligram.dalle.task import DalleLossConfig
 from calligram.data.place import Place
 from calligram.data.training import DataConfig
 from calligram.tokenizers.fsq import FSQConfig
+from calligram.tokenizers.image import ImageTokenizerConfig
+from calligram.tokenizers.losses import TokenizerLossConfig
 from calligram.tokenizers.text_config import TextTokenizerConfig
 from calligram.train.config import TrainConfig
 
@@ -59,7 +61,8 @@ class TokenizerRun(_Run):
     """Train an image tokenizer."""
 
     type: Literal["tokenizer"] = "tokenizer"
-    model: FSQConfig = FSQConfig()
+    model: ImageTokenizerConfig = FSQConfig()
+    loss: TokenizerLossConfig = TokenizerLossConfig()
 
 
 class ClipRun(_Run):

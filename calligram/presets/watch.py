@@ -15,7 +15,7 @@ from calligram.eval.task import EvalConfig, Models
 from calligram.nn.image import to_uint8
 from calligram.pictures import to_image
 from calligram.presets.config import WatchConfig
-from calligram.tokenizers.fsq import FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer
 from calligram.train.watch import Findings, Watch
 
 USUAL = ("zero-shot", "retrieval", "reconstruction", "likelihood")  # quick, and say most
@@ -89,7 +89,7 @@ def draw(dalle: DallePipeline, prompts: tuple[str, ...]) -> Image.Image:
 
 
 @torch.inference_mode()
-def rebuild(tokenizer: FSQTokenizer, images_uint8: torch.Tensor) -> Image.Image:
+def rebuild(tokenizer: ImageTokenizer, images_uint8: torch.Tensor) -> Image.Image:
     """A sheet of pictures (B, 3, H, W) above what is left of them in their tokens."""
     device = next(tokenizer.parameters()).device
     rebuilt = to_uint8(tokenizer.decode(tokenizer.encode(images_uint8.to(device)))).cpu()

@@ -4,10 +4,13 @@
 """
 
 import math
+from typing import Annotated, Any, Literal
 
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
+
+from calligram.nn.transformer import Transformer, TransformerConfig, learned
 
 
 class AutoencoderConfig(BaseModel):
@@ -15,6 +18,8 @@ class AutoencoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # not written down: runs that are older than the other kind have the fingerprint of a config without it
+    type: Literal["conv"] = Field(default="conv", exclude=True)
     patch: int = Field(default=4, ge=1, description="pixels of a side that the first convolution folds into one cell")
     channels: tuple[int, ...] = Field(default=(48, 96), description="channels of each stage; every later one halves")
     num_blocks: int = Field(default=2, ge=0, description="residual blocks a stage")
@@ -23,6 +28,30 @@ class AutoencoderConfig(BaseModel):
     def factor(self) -> int:
         """Pixels a side that become one token."""
         return self.patch * 2 ** (len(self.channels) - 1)
+
+
+class ViTAutoencoderConfig(BaseModel):
+    """Size of an encoder and a decoder that are Vision Transformers (arXiv 2110.04627)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["vit"] = "vit"
+    patch: int = Field(default=8, ge=1, description="pixels a side that become one token")
+    transformer: TransformerConfig = TransformerConfig()
+
+    @property
+    def factor(self) -> int:
+        """Pixels a side that become one token."""
+        return self.patch
+
+
+def _conv_unless_told(values: Any) -> Any:
+    return {"type": "conv", **values} if isinstance(values, dict) else values
+
+
+AnyAutoencoderConfig = Annotated[
+    AutoencoderConfig | ViTAutoencoderConfig, Field(discriminator="type"), BeforeValidator(_conv_unless_told)
+]
 
 
 class ConvResidual(nn.Module):
@@ -75,3 +104,49 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+class ViTEncoder(nn.Module):
+    """(B, 3, H, W) in −1 … 1 → (B, latent, h, w)."""
+
+    def __init__(self, config: ViTAutoencoderConfig, latent: int, grid: int):
+        super().__init__()
+        width = config.transformer.width
+        self.embed = nn.Conv2d(3, width, config.patch, stride=config.patch)
+        self.positions = learned(grid**2, width)
+        self.transformer = Transformer(config.transformer)
+        self.out = nn.Linear(width, latent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embedded = self.embed(x)
+        x_BND = self.transformer(embedded.flatten(2).transpose(1, 2) + self.positions)
+        return self.out(x_BND).transpose(1, 2).unflatten(2, embedded.shape[2:])
+
+
+class ViTDecoder(nn.Module):
+    """(B, latent, h, w) → (B, 3, H, W), unbounded."""
+
+    def __init__(self, config: ViTAutoencoderConfig, latent: int, grid: int):
+        super().__init__()
+        width = config.transformer.width
+        self.embed = nn.Linear(latent, width)
+        self.positions = learned(grid**2, width)
+        self.transformer = Transformer(config.transformer)
+        self.out = nn.Linear(width, 3 * config.patch**2)
+        self.patch = config.patch
+
+    def forward(self, x: Tensor) -> Tensor:
+        x_BND = self.transformer(self.embed(x.flatten(2).transpose(1, 2)) + self.positions)
+        return F.pixel_shuffle(self.out(x_BND).transpose(1, 2).unflatten(2, x.shape[2:]), self.patch)
+
+
+def build_encoder(config: AnyAutoencoderConfig, latent: int, grid: int) -> nn.Module:
+    if isinstance(config, ViTAutoencoderConfig):
+        return ViTEncoder(config, latent, grid)
+    return Encoder(config, latent)
+
+
+def build_decoder(config: AnyAutoencoderConfig, latent: int, grid: int) -> nn.Module:
+    if isinstance(config, ViTAutoencoderConfig):
+        return ViTDecoder(config, latent, grid)
+    return Decoder(config, latent)

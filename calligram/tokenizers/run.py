@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from calligram import runs
 from calligram.errors import UserError
 from calligram.files import save_tensors
-from calligram.tokenizers.fsq import FSQConfig, FSQTokenizer
+from calligram.tokenizers.image import ImageTokenizer, ImageTokenizerConfig, build_image_tokenizer
 
 TYPE = "tokenizer"
 
@@ -19,10 +19,10 @@ class SavedTokenizer(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    model: FSQConfig
+    model: ImageTokenizerConfig
 
 
-def load_tokenizer(run: Path | str, device: torch.device | str = "cpu") -> FSQTokenizer:
+def load_tokenizer(run: Path | str, device: torch.device | str = "cpu") -> ImageTokenizer:
     """The image tokenizer of a run or model folder, ready to encode and decode."""
     run = Path(run)
     try:
@@ -31,12 +31,12 @@ def load_tokenizer(run: Path | str, device: torch.device | str = "cpu") -> FSQTo
         raise UserError(
             f"{run / runs.CONFIG} does not describe an image tokenizer: {error.errors()[0]['msg']}"
         ) from None
-    model = FSQTokenizer(config.model)
+    model = build_image_tokenizer(config.model)
     runs.load_weights(model, runs.weights(run))
     return model.to(device).eval()
 
 
-def save_tokenizer(model: FSQTokenizer, folder: Path) -> None:
+def save_tokenizer(model: ImageTokenizer, folder: Path) -> None:
     """A model folder: config and weights and nothing else."""
     runs.write_config(folder, {"type": TYPE, "model": model.config.model_dump(mode="json")})
     aside = folder / f".{runs.MODEL}.partial"
@@ -44,7 +44,7 @@ def save_tokenizer(model: FSQTokenizer, folder: Path) -> None:
     aside.replace(folder / runs.MODEL)
 
 
-def fingerprint(model: FSQTokenizer) -> str:
+def fingerprint(model: ImageTokenizer) -> str:
     """16 hex digits that change with the config or any weight: the key of pre-computed tokens."""
     digest = hashlib.sha256(model.config.model_dump_json().encode())
     for name, x in sorted(model.state_dict().items()):

@@ -44,22 +44,25 @@ def train(
 ) -> None:
     """Train ``task.model`` up to ``config.steps``, going on from the newest checkpoint in ``run``.
 
-    ``task(batch)`` returns (loss, metrics), tensors all; ``task.after_step()`` is called where there is one.
+    ``task(batch)`` returns (loss, metrics), tensors all; ``task.at_step(step)`` and ``task.after_step()`` are called
+    before and after a step where there are such. ``task.companion``, where there is one, is trained and saved, too.
     ``batches`` ends with the last step; its state is saved and restored with the weights. Raises Interrupted, once all
     is saved, where the process was sent SIGTERM or SIGUSR1. ``watch`` looks at the model now and then.
     """
     model = task.to(device).get_submodule("model")
+    companion: nn.Module | None = getattr(task, "companion", None)
     rest(task.train())
     if config.recompute:
         recompute_blocks(task)
     if config.compile:
         task.compile()
     backward = Backward(task, config, device)
-    optimizer = build_optimizer(model, config)
+    optimizer = build_optimizer(model, config, companion)
     ema = Ema(model, config.ema_decay) if config.ema_decay else None
     guard = Guard(model, config.max_skipped)
-    state = TrainingState(model, optimizer, ema, batches, guard, backward.scaler)
+    state = TrainingState(model, optimizer, ema, batches, guard, backward.scaler, companion)
     first_step = checkpoint.restore(run, state)
+    at_step = getattr(task, "at_step", lambda step: None)
     after_step = getattr(task, "after_step", lambda: None)
     interrupt, writer = Interrupt(), Writer(run, Keep(config.keep_last, config.keep_every))
     watch = watch or Watch()
@@ -69,11 +72,12 @@ def train(
         for step, batch in enumerate(metrics.waiting(batches), start=first_step):
             distributed.seed_step(config.seed, step)
             lr = set_learning_rate(optimizer, learning_rate(step, config))
+            at_step(step)
             guard.remember()
             values = backward(batch)
             backward.scaler.unscale_(optimizer)
-            norm = clip_grad_norm([*model.parameters()], config.grad_clip)
-            taken = guard.allows(norm, step + 1, config.lr)
+            norms = [clip_grad_norm([*part.parameters()], config.grad_clip) for part in (model, companion) if part]
+            taken = guard.allows(torch.stack(norms).sum(), step + 1, config.lr)
             if taken:
                 backward.scaler.step(optimizer)
                 after_step()
@@ -90,7 +94,7 @@ def train(
             if look:
                 with metrics.paused():
                     findings = watch.at(backward.parallel, ema)
-            metrics.update(done, {**values, "grad_norm": norm} if taken else None, lr, findings, flush=save or look)
+            metrics.update(done, {**values, "grad_norm": norms[0]} if taken else None, lr, findings, flush=save or look)
             if save:
                 writer.save(done, state)
             if stop and done < config.steps:

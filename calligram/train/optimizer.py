@@ -9,21 +9,27 @@ from torch import nn
 
 from calligram.train.config import TrainConfig
 from calligram.train.muon import Muon, is_hidden
+from calligram.train.state import trained
 
 Kind = tuple[int, bool, float]  # matrices that Muon steps, whether it decays, its share of the learning rate
 _BLOCK = re.compile(r"(?:^|(.*)\.)blocks\.(\d+)\.")  # a tower's name, and the number of a block in it
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Matrices decay; gains, biases, temperatures and tables of positions, pads or embeddings do not.
+def build_optimizer(model: nn.Module, config: TrainConfig, companion: nn.Module | None = None) -> torch.optim.AdamW:
+    """One for a model and what is trained beside it.
+
+    Matrices decay; gains, biases, temperatures and tables of positions, pads or embeddings do not.
 
     Each group has an ``lr_scale``, by which the learning rate of a step is multiplied.
     """
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    scales = layer_scales([name for name, _ in model.named_parameters()], config.layer_decay)
+    parts = [model] if companion is None else [model, companion]
+    embeddings = {id(m.weight) for part in parts for m in part.modules() if isinstance(m, nn.Embedding)}
+    named = trained(model, companion)
+    scales = layer_scales([*named], config.layer_decay)
     groups: dict[Kind, list[nn.Parameter]] = defaultdict(list)
-    for name, p in trained:
+    for name, p in named.items():
+        if not p.requires_grad:
+            continue
         # what a layer multiplies by is called "weight"; other tables are added, or looked up
         decays = p.ndim >= 2 and name.endswith("weight") and id(p) not in embeddings
         matrices = 0

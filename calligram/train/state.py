@@ -17,6 +17,13 @@ from calligram.train import sharding
 from calligram.train.ema import Ema
 
 OPTIMIZER = "optimizer.safetensors"
+COMPANION = "companion.safetensors"  # what is trained beside a model, such as a discriminator
+
+
+def trained(model: nn.Module, companion: nn.Module | None) -> dict[str, nn.Parameter]:
+    """All parameters that an optimiser steps, by name."""
+    beside = {f"companion.{name}": p for name, p in companion.named_parameters()} if companion is not None else {}
+    return {**dict(model.named_parameters()), **beside}
 
 
 class Counts(Protocol):
@@ -37,6 +44,7 @@ class TrainingState:
     data: Stateful | None = None
     guard: Counts | None = None
     scaler: Counts | None = None
+    companion: nn.Module | None = None
 
     @property
     def is_sharded(self) -> bool:
@@ -47,6 +55,8 @@ class TrainingState:
         files = {runs.MODEL: self.model.state_dict(), OPTIMIZER: dict(self._optimizer_state())}
         if self.ema is not None:
             files[runs.EMA] = self.ema.state_dict()
+        if self.companion is not None:
+            files[COMPANION] = self.companion.state_dict()
         return {file: {name: x.detach() for name, x in tensors.items()} for file, tensors in files.items()}
 
     def numbers(self) -> dict[str, Any]:
@@ -82,7 +92,7 @@ class TrainingState:
 
     def targets(self, optimizer_state: dict[str, tuple[torch.Size, torch.dtype]]) -> dict[str, dict[str, Tensor]]:
         """What a checkpoint is read into, by file and name: the optimiser's state is made as large as told."""
-        parameters = dict(self.model.named_parameters())
+        parameters = trained(self.model, self.companion)
         for full_name, (shape, dtype) in optimizer_state.items():
             name, key = full_name.rsplit("/", 1)
             parameter = parameters[name]
@@ -100,6 +110,6 @@ class TrainingState:
         return files
 
     def _optimizer_state(self) -> Iterator[tuple[str, Tensor]]:
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in trained(self.model, self.companion).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 yield f"{name}/{key}", value

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from calligram.tokenizers.autoencoder import AutoencoderConfig
 from calligram.tokenizers.fsq import FSQConfig, FSQTokenizer
+from calligram.tokenizers.losses import TokenizerLossConfig
 from calligram.tokenizers.task import ReconstructionTask
 
 # grid 4 × 4 of 60 tokens
@@ -87,7 +88,7 @@ def test_a_picture_does_not_depend_on_its_batch(tokenizer, images):
 
 
 def test_the_task_reports_what_the_reconstruction_is_worth(tokenizer, images):
-    task = ReconstructionTask(tokenizer, l1_weight=0.5)
+    task = ReconstructionTask(tokenizer, TokenizerLossConfig(l1_weight=0.5))
     loss, metrics = task({"image": images})
     reconstruction, ids = tokenizer(images)
     error = reconstruction - images / 255

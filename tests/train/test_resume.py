@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from safetensors.torch import load_file
 
 from calligram import runs
 from calligram.clip.model import ClipConfig
@@ -15,7 +16,11 @@ from calligram.nn.transformer import TransformerConfig
 from calligram.presets.build import start
 from calligram.presets.config import ClipRun, DalleRun, TokenizerRun
 from calligram.tokenizers.autoencoder import AutoencoderConfig
+from calligram.tokenizers.dvae import DVAEConfig
 from calligram.tokenizers.fsq import FSQConfig
+from calligram.tokenizers.losses import DiscriminatorConfig, TokenizerLossConfig
+from calligram.tokenizers.run import load_tokenizer
+from calligram.tokenizers.vq import AveragedCodebook, VQConfig
 from calligram.train.checkpoint import Writer
 from calligram.train.config import TrainConfig
 
@@ -27,6 +32,22 @@ def tokenizer_run(drawings, tmp_path) -> TokenizerRun:
     autoencoder = AutoencoderConfig(patch=4, channels=(16, 16), num_blocks=1)
     data = DataConfig(shards=drawings, num_workers=0, augment=AugmentConfig(shift=2, flip=True))
     return TokenizerRun(data=data, model=FSQConfig(image_size=16, levels=(5, 5), autoencoder=autoencoder), train=TRAIN)
+
+
+def dvae_run(drawings, tmp_path) -> TokenizerRun:
+    """What follows the step: the temperature, and the weight of a loss."""
+    sizes = {"width": 8, "decoder_stem": 8, "num_groups": 3, "vocab_size": 16}
+    model = DVAEConfig(image_size=16, temperature_steps=4, kl_steps=3, **sizes)
+    return tokenizer_run(drawings, tmp_path).model_copy(update={"model": model})
+
+
+def vq_run(drawings, tmp_path) -> TokenizerRun:
+    """What is averaged over steps, and begins anew where it is not used; and a second model beside the first."""
+    plain = tokenizer_run(drawings, tmp_path)
+    codebook = AveragedCodebook(decay=0.5, dead_below=0.5)
+    model = VQConfig(image_size=16, vocab_size=16, code_dim=4, codebook=codebook, autoencoder=plain.model.autoencoder)
+    loss = TokenizerLossConfig(discriminator=DiscriminatorConfig(weight=0.1, start=1, width=8, num_layers=2))
+    return plain.model_copy(update={"model": model, "loss": loss})
 
 
 def clip_run(drawings, tmp_path) -> ClipRun:
@@ -53,7 +74,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("build_run", [tokenizer_run, clip_run, dalle_run])
+@pytest.mark.parametrize("build_run", [tokenizer_run, dvae_run, vq_run, clip_run, dalle_run])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, monkeypatch, build_run):
     config = build_run(drawings, tmp_path)
     start(config, tmp_path / "whole")
@@ -68,11 +89,26 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, mon
         with pytest.raises(Killed):
             start(config, tmp_path / "resumed")
     start(config, tmp_path / "resumed", resume=True)
-    for name in ("model", "optimizer"):
+    names = [path.stem for path in (tmp_path / "whole/step_000004").glob("*.safetensors")]
+    assert set(names) == {"model", "optimizer", *(["companion"] if build_run is vq_run else [])}
+    for name in names:
         files = [tmp_path / run / "step_000004" / f"{name}.safetensors" for run in ("whole", "resumed")]
         assert files[0].read_bytes() == files[1].read_bytes()
     losses = [[row["loss"] for row in runs.read_metrics(tmp_path / run)] for run in ("whole", "resumed")]
     assert len(losses[0]) == 2 and losses[0] == losses[1]
+
+
+def test_a_discriminator_is_saved_beside_the_tokenizer_and_not_in_it(drawings, tmp_path):
+    config = vq_run(drawings, tmp_path)
+    start(config, tmp_path / "run")
+    folder = tmp_path / "run" / "step_000004"
+    model, beside = load_file(folder / "model.safetensors"), load_file(folder / "companion.safetensors")
+    assert set(model) == set(load_tokenizer(tmp_path / "run").state_dict())
+    assert beside and all(name.startswith("layers.") for name in beside)
+    stepped = {name.rsplit("/", 1)[0] for name in load_file(folder / "optimizer.safetensors")}
+    assert {f"companion.{name}" for name in beside} <= stepped
+    first = load_file(tmp_path / "run" / "step_000002" / "companion.safetensors")
+    assert any(not first[name].equal(x) for name, x in beside.items())
 
 
 def test_a_dalle_keeps_the_tokenizer_that_it_began_with(drawings, tmp_path):
