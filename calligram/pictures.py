@@ -45,6 +45,18 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image.resize(resized, Image.Resampling.BICUBIC).crop((left, top, left + size, top + size))
 
 
+def shrink_exactly(image: Image.Image, size: int) -> Image.Image | None:
+    """A square whose every pixel was repeated, as it was before; None where it is no such picture."""
+    times = image.width // size
+    if image.width != image.height or times * size != image.width:
+        return None
+    pixels = np.asarray(image)
+    small = pixels[::times, ::times]
+    if not np.array_equal(small.repeat(times, 0).repeat(times, 1), pixels):
+        return None
+    return Image.fromarray(np.ascontiguousarray(small))
+
+
 def centre_box(extent: tuple[int, int], size: int) -> Box:
     """What :func:`square` keeps of a picture of ``extent`` (width, height)."""
     resized, corner = _resize_and_crop(extent, size)

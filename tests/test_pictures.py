@@ -11,7 +11,7 @@ from calligram.data.decode import decode_image
 from calligram.data.draws import Draws
 from calligram.data.transforms import AugmentConfig, train_transform
 from calligram.nn.image import stack_images
-from calligram.pictures import flatten, native_size, square, to_image, to_tensor, upright
+from calligram.pictures import flatten, native_size, shrink_exactly, square, to_image, to_tensor, upright
 
 
 def pixels(height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -98,3 +98,20 @@ def test_a_native_picture_is_as_large_as_its_patches_allow_and_keeps_its_aspect_
         assert width % 16 == height % 16 == 0
         assert 200 < (width // 16) * (height // 16) <= 256
         assert width / height == pytest.approx(extent[0] / extent[1], rel=0.12)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_picture_whose_pixels_were_repeated_is_found_as_it_was(times):
+    small = Image.fromarray(pixels(16, 16))
+    large = small.resize((16 * times, 16 * times), Image.Resampling.NEAREST)
+    found = shrink_exactly(large, 16)
+    assert found is not None and found.tobytes() == small.tobytes()
+
+
+def test_other_pictures_are_not_shrunk():
+    large = Image.fromarray(pixels(16, 16)).resize((32, 32), Image.Resampling.NEAREST)
+    assert shrink_exactly(large.resize((32, 32), Image.Resampling.BICUBIC), 12) is None
+    large.putpixel((31, 31), (1, 2, 3))
+    assert shrink_exactly(large, 16) is None
+    assert shrink_exactly(Image.fromarray(pixels(16, 32)), 16) is None
+    assert shrink_exactly(Image.fromarray(pixels(8, 8)), 16) is None

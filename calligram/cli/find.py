@@ -56,7 +56,9 @@ def find_device(name: str) -> "torch.device":
 def check_output(path: Path, flag: str, suffixes: tuple[str, ...]) -> None:
     """Raises UserError where a file with another ending, or in a place that cannot be made, is asked for."""
     if path.suffix.lower() not in suffixes:
-        raise UserError(f"{flag} {path}: the name must end in {', '.join(suffixes[:-1])} or {suffixes[-1]}")
+        *others, last = suffixes
+        choice = f"{', '.join(others)} or {last}" if others else last
+        raise UserError(f"{flag} {path}: the name must end in {choice}")
     if path.is_dir():
         raise UserError(f"{flag} {path} is a folder: give the name of a file")
     make_folder(path.parent, flag)

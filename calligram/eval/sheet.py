@@ -1,12 +1,14 @@
 """A contact sheet: many pictures as one, each with its caption below."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = "white", "#222222"
 MARGIN = 8  # pixels between cells and around all
 MAX_LINES = 3  # of a caption; the rest is left out
+TITLE_WIDTH = 200  # pixels of a row's title on its left
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -39,6 +41,28 @@ def contact_sheet(
     return _framed(_stack(rows, gap=MARGIN))
 
 
+@dataclass(frozen=True)
+class SheetRow:
+    """Pictures that belong together, with what they show."""
+
+    title: str
+    images: Sequence[Image.Image]
+    captions: Sequence[str]
+
+
+def row_sheet(rows: Sequence[SheetRow], scale: int = 2, font_size: int = 13) -> Image.Image:
+    """A row of pictures for each title, which stands on its left, wrapped; captions below the pictures."""
+    if not rows:
+        raise ValueError("no rows to put on a sheet: give at least one")
+    font = ImageFont.load_default(font_size)
+    lines = []
+    for row in rows:
+        title = _text(wrap(row.title, font, TITLE_WIDTH), font, TITLE_WIDTH)
+        cells = [_cell(image, caption, scale, font) for image, caption in zip(row.images, row.captions, strict=True)]
+        lines.append(_beside(title, _grid_row(cells, max(cell.width for cell in cells))))
+    return _framed(_stack(lines, gap=MARGIN))
+
+
 def enlarge(image: Image.Image, scale: int) -> Image.Image:
     """Every pixel becomes a square of ``scale`` × ``scale``: nothing is smoothed that the model did not draw."""
     return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
@@ -53,6 +77,18 @@ def wrap(text: str, font: Font, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def _cell(image: Image.Image, caption: str, scale: int, font: Font) -> Image.Image:
+    picture = enlarge(image.convert("RGB"), scale)
+    return _stack([picture, _text(wrap(caption, font, picture.width)[:MAX_LINES], font, picture.width)])
+
+
+def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
+    whole = Image.new("RGB", (left.width + MARGIN + right.width, max(left.height, right.height)), PAPER)
+    whole.paste(left, (0, 0))
+    whole.paste(right, (left.width + MARGIN, 0))
+    return whole
 
 
 def _text(lines: list[str], font: Font, width: int) -> Image.Image:

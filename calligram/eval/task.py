@@ -36,7 +36,9 @@ class EvalConfig(BaseModel):
     split: str = Field(default="test", description="split to evaluate on")
     holdout_split: str = Field(default="holdout", description="split of held-out combinations, where the data has one")
     max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most, for tasks that read")
-    num_captions: int = Field(default=300, ge=3, description="captions to draw, for tasks that write")
+    num_captions: int = Field(
+        default=300, ge=3, description="captions to draw, or pictures, for tasks that take long for each"
+    )
     num_candidates: int = Field(default=16, ge=1, description="pictures drawn of each caption, of which CLIP picks one")
     seed: int = Field(default=0, ge=0, description="of the drawings")
 

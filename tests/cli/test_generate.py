@@ -52,7 +52,8 @@ def test_a_png_tells_how_to_draw_it_again(draw, tiny_runs, capsys):
     told = Image.open("a.png").info
     assert told["prompt"] == PROMPT
     assert told["model"] == str(tiny_runs.dalle)
-    assert json.loads(told["sampling"]) == {"temperature": 0.5, "top_k": 3, "guidance": 2.0}
+    asked = SamplingConfig(temperature=0.5, top_k=3, guidance=2.0)
+    assert json.loads(told["sampling"]) == asked.model_dump(mode="json")
     assert -1 <= float(told["score"]) <= 1
     assert sorted(json.loads(Image.open("g.png").info["seeds"])) == [0, 1, 2, 3, 4]
     assert draw("-n", "1", "--seed", told["seed"], *flags, "--out", "again.png") == 0
@@ -66,10 +67,9 @@ def test_settings_change_the_drawing(draw, tiny_runs):
     assert pixels(Image.open("a.png")) == pixels(expected)
 
 
-def test_more_than_are_drawn_at_once(draw, capsys, monkeypatch):
+def test_more_than_are_drawn_at_once(draw):
     assert draw("-n", "5", "--out", "a.png", "--grid", "whole.png") == 0
-    monkeypatch.setattr("calligram.cli.verbs.generate.PICTURES_AT_ONCE", 2)
-    assert draw("-n", "5", "--out", "a.png", "--grid", "parts.png") == 0
+    assert draw("-n", "5", "--out", "a.png", "--grid", "parts.png", "--batch-size", "2") == 0
     assert pixels(Image.open("parts.png")) == pixels(Image.open("whole.png"))
 
 
@@ -85,7 +85,23 @@ def test_scale_repeats_pixels(draw):
     ("words", "line"),
     [
         (["--out", "a.gif"], "--out a.gif: the name must end in .png, .jpg or .jpeg"),
-        (["--out", "a"], "--out a: the name must end in "),
+        (["--out", "red.png/a"], "--out: cannot make the folder red.png/a"),
+        (["--out", "a.png", "--resume"], "--resume is for a folder as --out, not for the one picture a.png"),
+        (["--out", "a.png", "--best", "2"], "--best is for a folder"),
+        (["--out", "a.png", "--animate", "a.png"], "--animate a.png: the name must end in .gif"),
+        (["--out", "a.png", "--animate", "/proc/x/a.gif"], "--animate: cannot make the folder /proc/x"),
+        (["--out", "a.png", "--top-p", "1.5"], "--top-p 1.5: should be less than or equal to 1"),
+        (["--out", "a.png", "--keep-rows", "1"], "--keep-rows is for --complete PICTURE: give both, or neither"),
+        (["--out", "a.png", "--strength", "0.1"], "--strength is for --vary PICTURE"),
+        (["--out", "a.png", "--complete", "red.png", "--vary", "red.png"], "both --complete and --vary: give one"),
+        (["--out", "a.png", "--complete", "text.png"], "cannot read --complete text.png: not an image in a known"),
+        (["--out", "a.png", "--complete", "broken.png"], "cannot read --complete broken.png: damaged image"),
+        (["--out", "a.png", "--vary", "gone.png"], "cannot read --vary gone.png: no such file"),
+        (
+            ["--out", "a.png", "--guidance-interval", "0.5", "0.2"],
+            "guidance_interval: guidance_interval (0.5, 0.2) is not",
+        ),
+        (["--out", "a.png", "--grid", "g.png", "-n", "30000"], "--grid g.png would have 123 million pixels"),
         (["--out", "a.png", "--grid", "g.pdf"], "--grid g.pdf: the name must end in "),
         (["--out", "folder.png"], "--out folder.png is a folder"),
         (["--out", "/proc/nowhere/a.png"], "--out: cannot make the folder /proc/nowhere"),

@@ -70,3 +70,13 @@ def pictures() -> torch.Tensor:
 @pytest.fixture
 def larger_pictures() -> torch.Tensor:
     return torch.randint(0, 13, (3, 16), generator=torch.Generator().manual_seed(4))
+
+
+@pytest.fixture(scope="session")
+def small_dalle() -> Dalle:
+    """3 image tokens, 2 × 2 of them a picture: few enough to count all 81 pictures."""
+    torch.manual_seed(1)
+    model = Dalle(CONFIG, text_vocab_size=11, image_vocab_size=3, grid=2, end_id=2).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return model.requires_grad_(False)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image, ImageColor, ImageFont
 
-from calligram.eval.sheet import MARGIN, MAX_LINES, contact_sheet, enlarge, wrap
+from calligram.eval.sheet import MARGIN, MAX_LINES, TITLE_WIDTH, SheetRow, contact_sheet, enlarge, row_sheet, wrap
 
 COLOURS = ["red", "lime", "blue", "black", "yellow"]
 
@@ -65,3 +65,28 @@ def test_wrap_leaves_a_word_whole():
 def test_what_does_not_fit_is_refused(images, captions, message):
     with pytest.raises(ValueError, match=message):
         contact_sheet(images, captions)
+
+
+def test_a_row_for_each_title():
+    rows = [SheetRow("a red circle", squares(3), ["0.1", "0.2", "0.3"]), SheetRow("two", squares(1), [""])]
+    sheet = row_sheet(rows, scale=8)
+    assert sheet.width == MARGIN + TITLE_WIDTH + 3 * (64 + MARGIN) + MARGIN
+    left = MARGIN + TITLE_WIDTH + MARGIN
+    for number, colour in enumerate(COLOURS[:3]):
+        corner = (left + number * (64 + MARGIN), MARGIN)
+        assert sheet.crop((*corner, corner[0] + 64, corner[1] + 64)).getcolors() == [
+            (4096, tuple(ImageColor.getrgb(colour)))
+        ]
+    title = sheet.crop((MARGIN, MARGIN, MARGIN + TITLE_WIDTH, MARGIN + 20))
+    assert title.convert("L").getextrema()[0] < 128  # ink
+
+
+def test_a_long_title_is_shown_to_its_end():
+    short = row_sheet([SheetRow("a ring", squares(1), [""])], scale=8)
+    long = row_sheet([SheetRow("word " * 60, squares(1), [""])], scale=8)
+    assert long.height > 2 * short.height and long.width == short.width
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match="no rows"):
+        row_sheet([])

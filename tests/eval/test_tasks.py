@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calligram.dalle.classifier import GenerativeClassifier
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
 from calligram.data.shapes.scene import KINDS
@@ -16,6 +17,7 @@ from calligram.errors import UserError
 from calligram.eval import runner
 from calligram.eval.runner import evaluate, load_models, tasks
 from calligram.eval.task import EvalConfig, Models
+from calligram.eval.tasks import completion
 from calligram.eval.tasks.composition import choose_orders, draw_orders, is_right, judge, summarise
 from calligram.pictures import to_tensor
 
@@ -142,6 +144,76 @@ def test_orders_come_in_equal_parts_and_their_pictures_are_right(tiny_runs):
     by_caption = {(caption): shards[i] for i in range(len(shards)) for caption in shards[i].captions}
     for order in orders:
         assert is_right(to_tensor(by_caption[order.caption].image()), order.claims)
+
+
+def test_what_is_given_comes_back_as_it_was_given(results):
+    assert results["dalle.completion.kept_tokens"] == 1
+    assert results["dalle.completion.num_samples"] == 3
+    assert not any(key.startswith("dalle.completion.position") for key in results)
+
+
+def test_a_picture_that_is_completed_as_it_was_reaches_the_most_there_is(models, tiny_runs, monkeypatch):
+    def as_it_was(dalle, halves, keep_N, config):
+        return ((half, half.tokens_N.expand(2, -1)) for half in halves)
+
+    monkeypatch.setattr(completion, "complete", as_it_was)
+    # the tokenizer is hardly trained: the oracle finds something in its pictures only now and then, so it is asked
+    # about the pictures themselves
+    truth = iter([True, False, True] * 9)
+    monkeypatch.setattr(completion, "is_right", lambda image, claims: next(truth))
+    found = evaluate(models, tiny_runs.shards, SMALL, ["completion"])
+    assert found["dalle.completion.reconstructed_all_right"] == pytest.approx(2 / 3)
+    assert found["dalle.completion.kept_tokens"] == 1
+
+
+def test_lost_rows_are_noticed(models, tiny_runs, monkeypatch):
+    def elsewhere(dalle, halves, keep_N, config):
+        return ((half, torch.where(keep_N, half.tokens_N + 1, half.tokens_N)[None] % 16) for half in halves)
+
+    monkeypatch.setattr(completion, "complete", elsewhere)
+    assert evaluate(models, tiny_runs.shards, SMALL, ["completion"])["dalle.completion.kept_tokens"] == 0
+
+
+def test_a_likelihood_that_knows_the_class_is_always_right(models, tiny_runs, monkeypatch):
+    shards = Shards(tiny_runs.shards, "test")
+    classes = [shards[i].meta["class"] for i in range(len(shards)) if "class" in shards[i].meta]
+
+    def knowing(self, tokens_BN):
+        return torch.nn.functional.one_hot(torch.tensor(classes[: len(tokens_BN)]), 48).float()
+
+    monkeypatch.setattr(GenerativeClassifier, "log_likelihoods", knowing)
+    found = evaluate(models, tiny_runs.shards, SMALL, ["generative-zero-shot"])
+    assert found["dalle.generative_zero_shot.top1"] == found["dalle.generative_zero_shot.top5"] == 1
+    assert found["dalle.generative_zero_shot.num_samples"] == len(classes) == 3
+    assert {"dalle.generative_zero_shot.clip_top1", "dalle.generative_zero_shot.holdout_clip_top1"} <= found.keys()
+    # the CLIP beside it answers the same questions as in its own task
+    monkeypatch.undo()
+    theirs = evaluate(models, tiny_runs.shards, SMALL, ["zero-shot"])
+    assert found["dalle.generative_zero_shot.clip_top1"] == pytest.approx(theirs["clip.zero_shot.top1"])
+
+
+def test_answers_are_those_of_teacher_forcing(models, tiny_runs):
+    dalle, shards = models.dalle, Shards(tiny_runs.shards, "test")
+    names, template = Manifest.load(tiny_runs.shards).class_names, Manifest.load(tiny_runs.shards).templates[0]
+    records = [shards[i] for i in range(len(shards)) if "class" in shards[i].meta][:3]
+    tokens = dalle.encode([record.image() for record in records])
+    text = dalle.text_tokenizer([template.replace("{}", name) for name in names])
+    right = 0
+    for record, tokens_N in zip(records, tokens, strict=True):
+        with torch.no_grad():
+            log_p = dalle.model(text, tokens_N.expand(len(text), -1))[1].log_softmax(-1)
+        right += (
+            int(log_p.gather(2, tokens_N.expand(len(text), -1)[..., None]).sum((1, 2)).argmax()) == record.meta["class"]
+        )
+    found = evaluate(models, tiny_runs.shards, SMALL, ["generative-zero-shot"])
+    assert found["dalle.generative_zero_shot.top1"] == pytest.approx(right / 3)
+
+
+def test_very_many_classes_would_take_too_long(models, tiny_runs):
+    manifest = Manifest.load(tiny_runs.shards)
+    assert tasks()["generative-zero-shot"].applies_to(manifest, SMALL)
+    many = manifest.model_copy(update={"class_names": [str(i) for i in range(101)]})
+    assert not tasks()["generative-zero-shot"].applies_to(many, SMALL)
 
 
 def test_a_wrong_picture_is_judged_wrong(tiny_runs):

@@ -40,7 +40,9 @@ class Evaluate(BaseModel):
         default=None, description="also write the results to this JSON file"
     )
     split: str = Field(default="test", description="split to evaluate on")
-    num_captions: int = Field(default=300, ge=3, description="captions to draw for composition")
+    num_captions: int = Field(
+        default=300, ge=3, description="captions to draw for composition, pictures to complete or to ask DALL-E about"
+    )
     num_candidates: int = Field(default=16, ge=1, description="drawings of each caption, of which CLIP picks one")
     max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most")
     seed: int = Field(default=0, ge=0, description="of the drawings")

@@ -69,18 +69,23 @@ class Composition(EvalTask):
 
 def choose_orders(shards: Shards, number: int) -> list[Order]:
     """Captions in equal parts of each kind, their phrasings in turn."""
+    return [order for _, order in choose_samples(shards, number)]
+
+
+def choose_samples(shards: Shards, number: int) -> list[tuple[int, Order]]:
+    """The same, with the number of the sample that a caption is of."""
     wanted = {kind: number // len(KINDS) for kind in KINDS}
-    orders = []
+    chosen = []
     for i in range(len(shards)):
         meta, captions = shards[i].meta, shards[i].captions
         kind = meta["kind"]
         if wanted[kind] > 0:
             phrasing = wanted[kind] % len(captions)
             wanted[kind] -= 1
-            orders.append(Order(captions[phrasing], Claims.model_validate(meta["claims"][phrasing]), kind))
+            chosen.append((i, Order(captions[phrasing], Claims.model_validate(meta["claims"][phrasing]), kind)))
         if not any(wanted.values()):
             break
-    return orders
+    return chosen
 
 
 def draw_orders(

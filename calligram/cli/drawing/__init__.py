@@ -1,0 +1,1 @@
+"""What ``calligram generate`` does: reads orders, draws them in batches, writes what came of them."""
