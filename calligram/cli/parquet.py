@@ -49,9 +49,7 @@ class ParquetWriter:
 
     def __init__(self, path: Path, dims: int, dtype: Dtype, kind: Kind):
         check_parquet(path)
-        import pyarrow as pa
-        from pyarrow import parquet
-
+        pa, parquet = _library(f"--out {path}")
         self.path, self.dims, self.dtype, self.columns = path, dims, np.dtype(dtype), COLUMNS[kind]
         vector = pa.list_(pa.from_numpy_dtype(self.dtype), dims)
         facts = [pa.field(name, pa.type_for_alias(alias)) for name, alias in self.columns.items()]
@@ -94,8 +92,7 @@ class ParquetWriter:
 
     def _write(self, count: int) -> None:
         """The first of the rows that wait, as one row group."""
-        import pyarrow as pa
-
+        pa, _ = _library(f"--out {self.path}")
         rows_NE, facts = np.concatenate(self._vectors), self._facts[:count]
         columns: list[Any] = [
             pa.array([_fitting(each.get(name), alias) for each in facts], pa.type_for_alias(alias))
@@ -172,10 +169,7 @@ class ParquetVectors:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Raises UserError where it is no index, or not whole."""
-        _library(str(path))
-        import pyarrow as pa
-        from pyarrow import parquet
-
+        pa, parquet = _library(str(path))
         try:
             file: Any = parquet.ParquetFile(path, memory_map=True)
             index = IndexFile.model_validate_json((file.metadata.metadata or {}).get(METADATA, b""))
@@ -202,8 +196,11 @@ class ParquetVectors:
         return [{name: value for name, value in found[n].items() if value is not None} for n in numbers]
 
 
-def _library(what: str) -> None:
+def _library(what: str) -> tuple[Any, Any]:
+    """pyarrow and its Parquet part. Raises UserError where it is not installed."""
     try:
-        import pyarrow.parquet  # noqa: F401
+        import pyarrow  # pyright: ignore[reportMissingImports]  # an extra
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(f"{what}: a {SUFFIX} file needs a library that is missing: {EXTRA}") from None
+    return pyarrow, parquet

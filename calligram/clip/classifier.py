@@ -45,7 +45,8 @@ class Spread:
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """What this process reads: every so-many-th, and as many as every other process, which takes a repetition."""
-        return [*items, *items[:1] * (-len(items) % self.size)][self.rank :: self.size]
+        repeated = [items[0]] * (-len(items) % self.size) if items else []
+        return [*items, *repeated][self.rank :: self.size]
 
     def in_order(self, rows: Tensor, number: int) -> Tensor:
         """The rows of all processes' shares, as the ``number`` items were."""

@@ -57,7 +57,7 @@ def _clip_padded(tokenizer: TextTokenizer) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer.from_str(_clip(tokenizer).backend_tokenizer.to_str())
-    pad = bpe.id_to_token(tokenizer.pad_id)
+    pad = bpe.id_to_token(tokenizer.pad_id) or ""
     alone = normalizers.Replace(Regex(rf"\A{re.escape(pad)}\z"), NEVER_TYPED)
     bpe.normalizer = normalizers.Sequence([bpe.normalizer, alone])
     return PreTrainedTokenizerFast(

@@ -60,9 +60,9 @@ class HFTextTokenizer(TextTokenizer):
         end = _first_id(theirs.eos_token_id, theirs.sep_token_id)
         if end is None:
             raise UserError(f"the tokenizer of {name!r} names no eos or sep token, which would end a text")
-        if ending == "stripped":  # of BERT's the separator, whatever else there is
-            end = _first_id(theirs.sep_token_id, end)
-        around, pad = bpe.encode("").ids, _first_id(theirs.pad_token_id, end)
+        if ending == "stripped" and theirs.sep_token_id is not None:  # open_clip's rule, whatever else ends a text
+            end = theirs.sep_token_id
+        around, pad = bpe.encode("").ids, theirs.pad_token_id
         return cls(
             Tokenizer.from_str(bpe.to_str()),  # theirs stays as it was
             context_length=context_length,

@@ -135,13 +135,13 @@ def test_index_takes_tars_from_elsewhere(here, capsys):
 def test_index_of_nothing_usable_is_bad_input_and_leaves_no_manifest(here, capsys):
     (here / "plain").mkdir()
     with tarfile.open("plain/a.tar", "w") as tar:
-        for name in ("a.txt", "b.txt"):
+        for name in ("a.bin", "b.bin"):
             tar.addfile(tarfile.TarInfo(name))
     for words in (["plain"], ["plain/a.tar", "--out", "new/set"]):
         assert main(["data", "index", *words]) == 2
         out, err = capsys.readouterr()
         (line,) = [line for line in err.splitlines() if line.startswith("calligram: error: ")]
-        assert out == "" and "has no sample that can be used (2 left out: no picture)" in line
+        assert out == "" and "has no sample that can be used (2 left out: no caption or class)" in line
     assert not (here / "plain/manifest.json").exists() and not (here / "new").exists()
 
 

@@ -31,7 +31,7 @@ from tests.clip.weights.peers import (
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-NAMES = ("ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14-336", "RN50", "ViT-B-16-SigLIP")
+NAMES = ("ViT-B-32-quickgelu", "ViT-B-16", "ViT-L-14-336", "RN50", "ViT-B-16-SigLIP", "ViT-L-14-CLIPA")
 SMALL_SPREAD = (0.05, 0.005)  # twelve layers and more amplify what is done to them
 
 

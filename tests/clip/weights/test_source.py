@@ -229,6 +229,12 @@ def test_a_folder_that_is_not_whole_is_refused(tmp_path, clip):
     with pytest.raises(UserError, match=r"has no weights: none of model\.safetensors"):
         load_clip(tmp_path / "hf")
     export_open_clip(clip.model, clip.tokenizer, tmp_path / "oc")
+    config = json.loads((tmp_path / "oc" / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["vocab_size"] = 32_000  # SigLIP's
+    (tmp_path / "oc" / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "oc" / "spiece.model").write_bytes(b"")
+    with pytest.raises(UserError, match=r"its tokenizer as spiece\.model only, .* make a tokenizer\.json of it"):
+        load_clip(tmp_path / "oc")
     (tmp_path / "oc" / "open_clip_config.json").write_text("{}")
     with pytest.raises(UserError, match="has no model_cfg"):
         load_clip(tmp_path / "oc")
