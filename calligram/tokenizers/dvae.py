@@ -97,7 +97,7 @@ class DVAETokenizer(ImageTokenizer):
     def learn(self, images: Tensor) -> Pass:
         pixels = map_pixels(to_float(images))
         logits = self.encoder(pixels).float()
-        shares = F.gumbel_softmax(logits, self.temperature, dim=1) if self.training else _one_hot(logits)
+        shares = _soft_choice(logits, self.temperature) if self.training else _one_hot(logits)
         places, log_scales = self.decoder(shares).float().chunk(2, dim=1)
         divergence = kl_to_uniform(logits)
         nats = negative_log_likelihood(pixels, places, log_scales)
@@ -150,6 +150,12 @@ def kl_to_uniform(logits: Tensor) -> Tensor:
     """
     log_q = logits.log_softmax(1)
     return (log_q.exp() * (log_q + math.log(logits.shape[1]))).sum(1).mean()
+
+
+def _soft_choice(logits: Tensor, temperature: Tensor) -> Tensor:
+    """Shares of codes (B, V, h, w), which are a draw from the choice as the temperature goes to 0."""
+    gumbel = -torch.empty_like(logits).exponential_().log()
+    return ((logits + gumbel) / temperature).softmax(1)
 
 
 def _one_hot(logits: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ class VQTokenizer(QuantizedAutoencoder):
 
     def _learn(self, latent: Tensor) -> Quantised:
         if isinstance(self.config.codebook, AveragedCodebook):
-            self._set_threshold(latent.shape[0] * latent[0, 0].numel())
+            self._set_threshold(self.config.codebook, latent.shape[0] * latent[0, 0].numel())
         codes, ids_Bhw, loss = self.quantizer(latent)
         return codes, ids_Bhw, {"commitment": loss.reshape(())}
 
@@ -102,11 +102,11 @@ class VQTokenizer(QuantizedAutoencoder):
         ids_Bhw = ids.view(latent.shape[0], *latent.shape[2:])
         return self.codes(ids_Bhw), ids_Bhw, {}
 
-    def _set_threshold(self, num_latents: int) -> None:
+    def _set_threshold(self, config: AveragedCodebook, num_latents: int) -> None:
         """The library counts uses in a batch: what is few depends on how many latents there are."""
         codebook = self.quantizer._codebook
         average = num_latents * self.num_processes / self.config.vocab_size
-        codebook.threshold_ema_dead_code = self.config.codebook.dead_below * average
+        codebook.threshold_ema_dead_code = config.dead_below * average
         codebook.reset_cluster_size = average  # so that a code that begins anew has some batches to be chosen in
 
 
@@ -125,7 +125,7 @@ def _quantizer(config: VQConfig, in_step: bool) -> nn.Module:
         decay=config.codebook.decay,
         kmeans_init=True,
         use_cosine_sim=True,
-        threshold_ema_dead_code=config.codebook.dead_below,  # whether at all; how much is told at each batch
+        threshold_ema_dead_code=int(config.codebook.dead_below > 0),  # whether at all; how few is told at each batch
         commitment_weight=config.commitment,
         accept_image_fmap=True,
         sync_codebook=in_step,  # said here: the library remembers what it found when it first looked

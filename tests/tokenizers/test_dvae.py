@@ -8,6 +8,7 @@ import torch
 from calligram.tokenizers.dvae import (
     DVAEConfig,
     DVAETokenizer,
+    _soft_choice,
     kl_to_uniform,
     map_pixels,
     negative_log_likelihood,
@@ -96,7 +97,10 @@ def test_the_soft_choice_hardens(model):
     for step in (0, 75_000, 150_000):
         model.at_step(step)
         torch.manual_seed(0)
-        shares = torch.nn.functional.gumbel_softmax(logits, model.temperature, dim=1)
+        shares = _soft_choice(logits, model.temperature)
+        torch.manual_seed(0)
+        theirs = torch.nn.functional.gumbel_softmax(logits, model.temperature.item(), dim=1)
+        torch.testing.assert_close(shares, theirs)
         largest.append(shares.max(1).values.mean().item())
     assert largest[0] < 0.6 < 0.9 < largest[2] and largest == sorted(largest)
 

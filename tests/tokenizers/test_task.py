@@ -72,6 +72,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone_and_the_tokenizer_from
     rebuilt = model(pictures())[0]
     real = pictures() / 255
     rival = task.companion
+    assert rival is not None
     own = torch.autograd.grad(hinge_loss(rival, real, rebuilt), [*rival.parameters()])
     plain = 10 * ((rebuilt - real).square().mean() + 0.1 * (rebuilt - real).abs().mean())
     wanted = torch.autograd.grad(plain - 0.5 * rival(rebuilt).mean(), [*model.parameters()])
@@ -88,6 +89,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone_and_the_tokenizer_from
 def test_the_discriminator_waits_for_its_step():
     model = trained("fsq").train()
     task = ReconstructionTask(model, TokenizerLossConfig(discriminator=RIVAL))
+    assert task.companion is not None
     plain = ReconstructionTask(model)({"image": pictures()})[0]
     for step, has_begun in ((0, False), (2, False), (3, True), (1, False)):
         task.at_step(step)
