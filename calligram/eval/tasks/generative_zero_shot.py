@@ -16,7 +16,7 @@ from calligram.clip.zero_shot import ClipPipeline
 from calligram.dalle.classifier import GenerativeClassifier
 from calligram.data.dataset import Record, Shards
 from calligram.data.manifest import Manifest
-from calligram.eval.pictures import read_square
+from calligram.eval.pictures import read_picture
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.progress import Progress
 
@@ -84,7 +84,7 @@ def likelihoods(classifier: GenerativeClassifier, tokens_BN: Tensor, title: str)
 def clip_scores(clip: ClipPipeline, records: list[Record], manifest: Manifest) -> Tensor:
     """Similarity of each picture to each class, (B, C), with all templates, as the task zero-shot has it."""
     label_CE = clip.embed_labels(manifest.class_names, manifest.templates)
-    return (clip.embed_images(torch.stack([read_square(record, clip) for record in records])) @ label_CE.T).cpu()
+    return (clip.embed_prepared([read_picture(record, clip) for record in records]) @ label_CE.T).cpu()
 
 
 def accuracies(scores_BC: Tensor, class_B: Tensor, prefix: str) -> Iterator[tuple[str, float]]:
