@@ -66,7 +66,7 @@ def our_model(peer: torch.nn.Module) -> tuple[ClipPipeline, bool]:
         path = Path(folder, "open_clip.safetensors")
         save_file({name: x.contiguous() for name, x in peer.state_dict().items()}, path)
         try:
-            return load_clip(f"{NAME}:{path}"), True
+            return load_clip(f"{NAME}:{path}", activation="gelu"), True
         except ValueError:
             return of_the_same_shape(), False
 
