@@ -58,7 +58,7 @@ class ClipTask(nn.Module):
         features = {"image": self.model.encode_image(batch["image"]), "text": text, "label": label}
         return features | ({"wrong_text": wrong_text, "wrong_label": wrong_label} if len(wrong_ids) else {})
 
-    def observe(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def observe(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """What the loss compares besides, of which no weight here learns."""
         return self.teacher.embed(batch) if self.teacher is not None else {}
 

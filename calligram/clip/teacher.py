@@ -4,6 +4,8 @@
 # teacher
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,7 +36,7 @@ class Teacher:
 
     @eager
     @torch.no_grad()
-    def embed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def embed(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit vectors (B, F) of the batch's pictures, and of its captions."""
         ids_BU = refit(batch["text"], self.tokenizer) if self.shares_words else batch[IDS]
         distinct_ids, row_B = ids_BU.unique(dim=0, return_inverse=True)  # a text that stands there twice is read once

@@ -116,7 +116,8 @@ def check_exportable(model: Dalle) -> None:
     config, transformer = model.config, model.config.transformer
     if not isinstance(transformer, LlamaConfig):
         raise UserError(
-            f"its Transformer is of type {transformer.type}: only one trained with type llama can be exported"
+            f"its Transformer is of type {transformer.type}: only one that was trained with --model.transformer.type "
+            "llama --model.token-shift 0 --model.no-neighbours can be exported"
         )
     flags = {
         "--model.token-shift 0": config.token_shift > 0,

@@ -24,11 +24,11 @@ def attention(q_BMHK: Tensor, k_BNGK: Tensor, v_BNGK: Tensor, mask: Mask | Pictu
     mask.check(q_BMHK.shape[0], q_BMHK.shape[1], k_BNGK.shape[1])
     device, dtype = q_BMHK.device, _dtype(v_BNGK)
     q, k, v = (x.to(dtype) for x in (q_BMHK, k_BNGK, v_BNGK))
-    known = isinstance(mask, Mask) and mask.keys_BN is None  # to xformers, which has no kernel for other masks
-    if known and device.type == "cuda" and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
+    plain = mask if isinstance(mask, Mask) and mask.keys_BN is None else None  # for others xformers has no kernel
+    if plain is not None and device.type == "cuda" and backend(device, dtype, q_BMHK.shape[-1]) == "xformers":
         from calligram.nn.xformers_attention import xformers_attention  # never imported on a CPU
 
-        return xformers_attention(q, k, v, mask)
+        return xformers_attention(q, k, v, plain)
     if device.type == "cpu" and dtype == torch.bfloat16 and torch.is_grad_enabled():
         # measured: going backwards the CPU's kernel is several times slower in bf16 than in fp32
         with torch.autocast("cpu", enabled=False):

@@ -90,6 +90,15 @@ class ClipRun(_Run):
         return self
 
     @model_validator(mode="after")
+    def _a_teacher_reads_squares(self) -> "ClipRun":
+        if self.model.preprocess.is_native and self.distill.teacher is not None:
+            raise ValueError(
+                f"distill.teacher {self.distill.teacher}: a teacher reads squares, not native pictures; leave it or "
+                "model.preprocess.resize native out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _bias_goes_with_the_sigmoid(self) -> "ClipRun":
         if isinstance(self.loss, SigmoidConfig) and self.model.init_bias is None:
             raise ValueError(

@@ -183,7 +183,7 @@ def test_a_longer_list_goes_on_with_a_shorter_one(generate, listed, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([*PROMPTS[:2], "--temperature", "0.5"], "prompt 1 was drawn with sampling {"),
+        ([*PROMPTS[:2], "--temperature", "0.5"], "prompt 1 was drawn with temperature 1.0, not 0.5: go on"),
         (["another", PROMPTS[1]], 'prompt 1 was drawn with prompt "a red circle", not "another": go on with the same'),
         ([*PROMPTS[:2], "--complete", "red.png"], 'prompt 1 was drawn with complete null, not "red.png"'),
     ],
@@ -200,9 +200,8 @@ def test_other_settings_do_not_go_on_with_a_folder(generate, capsys, words, line
 @pytest.mark.parametrize(
     ("name", "text", "line"),
     [
-        ("p.txt", "a star\n\na ring\n", "p.txt, line 2 is empty: write a prompt there, or take the line out"),
         ("p.txt", "\n\n", "there is nothing to draw: the list of prompts is empty"),
-        ("p.txt", f"a star\n{'so ' * 60}\n", "p.txt, line 2: 'so so "),
+        ("p.txt", f"a star\n\n{'so ' * 60}\n", "p.txt, line 3: 'so so "),  # empty lines are left out
         ("p.jsonl", '{"prompt": "a star"}\na ring\n', "p.jsonl, line 2 is not JSON"),
         ("p.jsonl", "[1]\n", 'p.jsonl, line 1 is no object: write {"prompt": "..."}'),
         (
@@ -210,6 +209,7 @@ def test_other_settings_do_not_go_on_with_a_folder(generate, capsys, words, line
             '{"prompt": "a", "sead": 3}\n',
             "p.jsonl, line 1: sead 3: there is no such field; there are guidance",
         ),
+        ("p.jsonl", '{"promt": "a"}\n', 'p.jsonl, line 1: promt "a": there is no such field; there are '),
         ("p.jsonl", '{"seed": 3}\n', "p.jsonl, line 1: prompt: Field required"),
         ("p.jsonl", '{"prompt": "a", "seed": -3}\n', "p.jsonl, line 1: seed -3: should be greater than or equal to 0"),
         ("p.jsonl", '{"prompt": " "}\n', "p.jsonl, line 1: the prompt is empty: say what to draw"),

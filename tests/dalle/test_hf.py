@@ -80,7 +80,7 @@ def test_their_generate_draws_our_tokens(case, text):
         (lambda: make("2d", False), "--model.transformer.qk-norm, or --model.transformer.rotary 1d"),
         (
             lambda: Dalle(DalleConfig(transformer=PlainConfig(width=16, num_heads=2)), 11, 13, 2, 2),
-            "only one trained with type llama can be exported",
+            "only one that was trained with --model.transformer.type llama",
         ),
         (
             lambda: Dalle(
@@ -102,5 +102,9 @@ def test_the_verb_tells_a_dalle_from_a_clip(tiny_runs, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["export", str(tiny_runs.dalle), "--format", "onnx", "--out", str(out)]) == 2
     assert "is a DALL-E: give --format hf" in capsys.readouterr().err
+    assert main(["export", str(tiny_runs.tokenizer), "--format", "hf", "--out", str(out)]) == 2
+    assert "is a tokenizer run, but a clip or dalle run is needed here" in capsys.readouterr().err
     assert main(["export", str(tiny_runs.dalle), "--format", "hf", "--out", str(out)]) == 2
-    assert "only one trained with type llama can be exported" in capsys.readouterr().err and not out.exists()
+    assert (
+        "only one that was trained with --model.transformer.type llama" in capsys.readouterr().err and not out.exists()
+    )

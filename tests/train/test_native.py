@@ -78,3 +78,15 @@ def test_a_stem_with_its_batch_norm_is_refused(shards):
     with pytest.raises(ValidationError, match=r"leave model\.image\.stem out"):
         run_of(shards, stem=(8,))
     run_of(shards, PreprocessConfig(), stem=(8,))
+
+
+def test_a_teacher_of_squares_is_refused(shards):
+    fields = run_of(shards).model_dump() | {"distill": {"teacher": "runs/large"}}
+    with pytest.raises(ValidationError, match=r"distill.teacher runs/large: a teacher reads squares"):
+        ClipRun.model_validate(fields)
+
+
+def test_a_teacher_of_squares_is_refused(shards):
+    fields = run_of(shards).model_dump() | {"distill": {"teacher": "runs/large"}}
+    with pytest.raises(ValidationError, match=r"distill.teacher runs/large: a teacher reads squares"):
+        ClipRun.model_validate(fields)

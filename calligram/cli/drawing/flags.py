@@ -95,10 +95,13 @@ class Flags(SamplingFlags, OrderFlags):
         None, description="draw pictures like this one"
     )
     strength: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: 0.2)")] = Field(
-        None, ge=0, le=1, description="of --vary: share of tokens to draw afresh, 0 (the same picture) to 1"
+        None,
+        ge=0,
+        le=1,
+        description="of --vary: share of tokens to draw afresh, 0 to 1; at 0 only by --source-prompt",
     )
     source_prompt: Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="(default: PROMPT)")] = Field(
-        None, description="of --vary: what the picture shows now; what both texts agree on stays"
+        None, description="of --vary: what the picture shows now; what both texts agree on tends to stay"
     )
     grid: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint=NONE)] = Field(
         None, description="also write all pictures as one, .png or .jpg; a row for each of several prompts"

@@ -89,15 +89,20 @@ class Gallery:
             raise UserError(f"cannot read {path} ({error}): take it away, and --resume draws it again") from None
 
     def _check_same(self, row: Row, order: Order, settings: Row) -> None:
-        now = {"prompt": order.prompt} | settings | {"sampling": order.sampling.model_dump(mode="json")}
-        then = {"prompt": row["prompt"]} | {name: value for name, value in row.items() if name not in OWN}
-        for name in sorted(now.keys() | then.keys()):
-            if now.get(name) != then.get(name):
-                before, after = (json.dumps(each.get(name), ensure_ascii=False) for each in (then, now))
-                raise UserError(
-                    f"{self.results}: prompt {order.number} was drawn with {name} {before}, not {after}: go on with "
-                    "the same, or choose another folder"
-                )
+        now = {"prompt": order.prompt} | settings | order.sampling.model_dump(mode="json")
+        then = {name: value for name, value in row.items() if name not in {*OWN, "sampling"}} | row["sampling"]
+        then["prompt"] = row["prompt"]
+        changed = [
+            f"{name} {before}, not {after}"
+            for name in sorted(now.keys() | then.keys())
+            for before, after in [[json.dumps(each.get(name), ensure_ascii=False) for each in (then, now)]]
+            if before != after
+        ]
+        if changed:
+            raise UserError(
+                f"{self.results}: prompt {order.number} was drawn with {'; '.join(changed)}: go on with the same, or "
+                "choose another folder"
+            )
 
     def _is_whole(self, rows: list[Row], order: Order) -> bool:
         there = all(row["file"] is None or (self.folder / row["file"]).is_file() for row in rows)

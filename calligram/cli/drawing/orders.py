@@ -115,18 +115,15 @@ def _read_file(path: Path) -> list[Request]:
 
 
 def _parse(lines: Iterable[str], name: str, as_json: bool | None = None) -> list[Request]:
-    """Empty lines at the end are none. On stdin a line that begins with a brace is JSON."""
-    stripped = [line.strip() for line in lines]
-    while stripped and not stripped[-1]:
-        stripped.pop()
-    return list(_requests(stripped, name, as_json))
+    """Empty lines are left out. On stdin a line that begins with a brace is JSON."""
+    return list(_requests([line.strip() for line in lines], name, as_json))
 
 
 def _requests(lines: Sequence[str], name: str, as_json: bool | None) -> Iterator[Request]:
     for number, text in enumerate(lines, 1):
         where = f"{name}, line {number}"
         if not text:
-            raise UserError(f"{where} is empty: write a prompt there, or take the line out")
+            continue
         is_json = text.startswith("{") if as_json is None else as_json
         yield Request(_parse_json(text, where) if is_json else _said(text), where)
 
@@ -138,9 +135,10 @@ def _parse_json(text: str, where: str) -> Line:
         raise UserError(f'{where} is not JSON ({error}): write {{"prompt": "..."}}') from None
     if not isinstance(found, dict):
         raise UserError(f'{where} is no object: write {{"prompt": "..."}}')
+    if unknown := sorted(found.keys() - Line.model_fields):
+        name, known = unknown[0], ", ".join(Line.model_fields)
+        raise UserError(f"{where}: {name} {json.dumps(found[name])}: there is no such field; there are {known}")
     try:
         return Line.model_validate(found)
     except ValidationError as error:
-        known = ", ".join(Line.model_fields)
-        more = f"; there are {known}" if error.errors()[0]["type"] == "extra_forbidden" else ""
-        raise UserError(f"{where}: {describe_validation(error)}{more}") from None
+        raise UserError(f"{where}: {describe_validation(error)}") from None

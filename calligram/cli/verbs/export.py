@@ -28,18 +28,24 @@ class Flags(BaseModel):
 
 def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram export")
-    if (Path(flags.run) / runs.CONFIG).is_file() and is_dalle(Path(flags.run)):
+    kind = type_of(Path(flags.run))
+    if kind == "tokenizer":
+        raise UserError(f"{flags.run} is a tokenizer run, but a clip or dalle run is needed here")
+    if kind == "dalle":
         export_dalle(flags)
     else:
         export_clip(flags)
     print(flags.out)
 
 
-def is_dalle(run: Path) -> bool:
+def type_of(run: Path) -> str | None:
+    """Of a run; None for a model of others, which may be a folder with such a file, too."""
+    if not (run / runs.CONFIG).is_file():
+        return None
     try:
-        return runs.read_config(run)["type"] == "dalle"
+        return runs.read_config(run)["type"]
     except UserError:
-        return False  # a folder of others, which has such a file, too
+        return None
 
 
 def export_dalle(flags: Flags) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calligram.cli.console import say
+from calligram.cli.console import counted, say
 from calligram.cli.drawing.flags import Flags, check_together
 from calligram.cli.drawing.orders import Order, Request, make_orders, read_requests
 from calligram.cli.find import PICTURE_SUFFIXES, check_output, find_device, find_run
@@ -138,7 +138,8 @@ class Generate:
         except KeyboardInterrupt:
             say(f"what was drawn so far lies in {self.flags.out}; the same command with --resume goes on")
             raise
-        say(f"{sum(len(order.seeds) for order in orders)} pictures of {len(orders)} prompts")
+        number = sum(len(order.seeds) for order in orders)
+        say(f"{counted(number, 'picture')} of {counted(len(orders), 'prompt')}")
         return [(each, found[each.number]) for each in orders]
 
     def needed(self, candidates: "list[Candidate]") -> "list[Candidate]":

@@ -173,7 +173,8 @@ def hf_kind(config: ClipConfig) -> Kind:
             "Hugging Face's CLIP and SigLIP have a ViT and a text Transformer: these towers do not fit them"
         )
     if text.token_shift or image.stem:
-        raise UserError(f"Hugging Face's layout has no place for a {'token_shift' if text.token_shift else 'stem'}")
+        part = "token_shift" if text.token_shift else "stem"
+        raise UserError(f"Hugging Face's layout has no place for a {part}: --format onnx holds any model")
     if image.positions == "rotary":
         raise UserError("Hugging Face's layout has no rotary positions")
     as_clip = {"pool": "class", "pre_norm": True, "patch_bias": False, "projection": "linear"}
