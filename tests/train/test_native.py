@@ -84,9 +84,3 @@ def test_a_teacher_of_squares_is_refused(shards):
     fields = run_of(shards).model_dump() | {"distill": {"teacher": "runs/large"}}
     with pytest.raises(ValidationError, match=r"distill.teacher runs/large: a teacher reads squares"):
         ClipRun.model_validate(fields)
-
-
-def test_a_teacher_of_squares_is_refused(shards):
-    fields = run_of(shards).model_dump() | {"distill": {"teacher": "runs/large"}}
-    with pytest.raises(ValidationError, match=r"distill.teacher runs/large: a teacher reads squares"):
-        ClipRun.model_validate(fields)
