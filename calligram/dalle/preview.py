@@ -56,9 +56,13 @@ def reveal(tokenizer: ImageTokenizer, tokens_BN: Tensor, known_N: Tensor) -> Ten
     A decoder looks beyond a cell's edge: there it is shown the last known token before, in place of what is to come.
     """
     known_N = known_N.to(tokens_BN.device)
-    pixels = to_uint8(tokenizer.decode(_filled(tokens_BN, known_N)))
-    cell = pixels.shape[-1] // tokenizer.grid
-    known_hw = known_N.unflatten(0, (tokenizer.grid, -1))
+    return cover(to_uint8(tokenizer.decode(_filled(tokens_BN, known_N))), known_N, tokenizer.grid)
+
+
+def cover(pixels: Tensor, known_N: Tensor, grid: int) -> Tensor:
+    """Whole pictures, uint8 (B, 3, H, W), with grey in the cells outside ``known_N``."""
+    cell = pixels.shape[-1] // grid
+    known_hw = known_N.to(pixels.device).unflatten(0, (grid, -1))
     return torch.where(known_hw.repeat_interleave(cell, 0).repeat_interleave(cell, 1), pixels, GREY)
 
 

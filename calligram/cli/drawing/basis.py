@@ -57,10 +57,11 @@ def describe_basis(flags: Flags) -> dict[str, Any]:
 def given_picture(dalle: "Drawer", basis: "Basis") -> "tuple[Tensor, str]":
     """What a basis gives, as its tokens show it, uint8 (3, H, W), grey where it gives nothing; and a name for it."""
     from calligram.dalle.completion import Completion
-    from calligram.dalle.preview import reveal
+    from calligram.dalle.preview import cover
 
     if isinstance(basis, Completion):
-        return reveal(dalle.image_tokenizer, basis.given_N[None], basis.keep_N)[0], "given"
+        # of the whole picture, which is known here: a decoder looks beyond the edge of what is kept
+        return cover(dalle.decode(basis.given_N[None]), basis.keep_N, dalle.image_tokenizer.grid)[0], "given"
     return dalle.decode(basis.original_N[None])[0], "original"
 
 
