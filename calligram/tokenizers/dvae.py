@@ -20,9 +20,6 @@ from calligram.tokenizers.base import ImageTokenizer, Pass
 from calligram.tokenizers.dvae_layers import DVAEDecoder, DVAEEncoder
 
 EPSILON = 0.1  # pixels are mapped to 0.1 … 0.9, since a logit has no value at 0 and 1
-# Scales below the distance of two of 256 values (0.0125 at the least, as logits) say nothing of the picture, and a
-# white background would reward them without end.
-MIN_LOG_SCALE = -4.0
 
 
 class DVAEConfig(BaseModel):
@@ -41,6 +38,12 @@ class DVAEConfig(BaseModel):
     temperature_steps: int = Field(default=150_000, ge=1, description="steps of the cosine from 1 to it")
     kl_weight: float = Field(default=6.6, ge=0, description="of the divergence from an even choice; 1: the exact bound")
     kl_steps: int = Field(default=5000, ge=1, description="steps in which that weight grows from 0")
+
+    # what is narrower than two of 256 values are apart (0.0125 as logits) says nothing of the picture
+    min_log_scale: float = Field(
+        default=-4.0,
+        description="lower bound of a pixel's ln b: without one, a background of one colour is rewarded without end",
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> "DVAEConfig":
@@ -100,7 +103,7 @@ class DVAETokenizer(ImageTokenizer):
         shares = _soft_choice(logits, self.temperature) if self.training else _one_hot(logits)
         places, log_scales = self.decoder(shares).float().chunk(2, dim=1)
         divergence = kl_to_uniform(logits)
-        nats = negative_log_likelihood(pixels, places, log_scales)
+        nats = negative_log_likelihood(pixels, places, log_scales, self.config.min_log_scale)
         # both a pixel value: a token stands for so many of them
         values = 3 * self.config.factor**2
         return Pass(
@@ -132,12 +135,13 @@ def unmap_pixels(pixels: Tensor) -> Tensor:
     return (pixels - EPSILON) / (1 - 2 * EPSILON)
 
 
-def negative_log_likelihood(pixels: Tensor, places: Tensor, log_scales: Tensor) -> Tensor:
+def negative_log_likelihood(pixels: Tensor, places: Tensor, log_scales: Tensor, lowest: float = -4.0) -> Tensor:
     """Of pixels in ε … 1 − ε under logit-Laplace distributions, in nats, the mean over all their values.
 
-    The density at x is exp(−|logit x − μ| / b) / (2 b x (1 − x)); ``log_scales`` are ln b before their lower bound.
+    The density at x is exp(−|logit x − μ| / b) / (2 b x (1 − x)); ``log_scales`` are ln b before they are
+    softly bounded by ``lowest``.
     """
-    log_scales = MIN_LOG_SCALE + F.softplus(log_scales - MIN_LOG_SCALE)
+    log_scales = lowest + F.softplus(log_scales - lowest)
     distance = (torch.logit(pixels) - places).abs()
     nats = distance * (-log_scales).exp() + log_scales + math.log(2) + pixels.log() + (1 - pixels).log()
     return nats.mean()

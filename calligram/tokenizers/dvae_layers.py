@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STEM = 7  # pixels a side that the first convolution sees
+# Logits at the start, over those of inputs of variance 1. Where they lie closer together the soft choice is nearly the
+# same everywhere, and of the codes only a few are ever learnt.
+SPREAD = 3.0
 PARAMETERS = 6  # of a pixel: where the distribution of each of its colours lies, and how wide it is
 
 
@@ -60,6 +63,8 @@ class DVAEEncoder(nn.Module):
         parts.append(("output", nn.Sequential(OrderedDict([("relu", nn.ReLU()), ("conv", head)]))))
         self.blocks = nn.Sequential(OrderedDict(parts))
         self.apply(_init)
+        with torch.no_grad():
+            head.weight *= SPREAD
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.blocks(pixels)
