@@ -1,6 +1,7 @@
 """The loop that trains every model here: next batch, loss, clip, step, then what is due."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,11 +90,9 @@ def train(
             done = step + 1
             stop = interrupt.is_due()
             save = stop or done % config.save_every == 0 or done == config.steps
-            findings = Findings()
             look = watch.is_due(done, config.steps) and not stop  # whoever told us to go does not wait for it
-            if look:
-                with metrics.paused():
-                    findings = watch.at(backward.parallel, ema)
+            with metrics.paused() if look else nullcontext():
+                findings = watch.at(backward.parallel, ema) if look else Findings()
             metrics.update(done, {**values, "grad_norm": norms[0]} if taken else None, lr, findings, flush=save or look)
             if save:
                 writer.save(done, state)

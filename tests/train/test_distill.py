@@ -21,8 +21,7 @@ from calligram.nn.transformer import TransformerConfig
 from calligram.presets.build import _clip, start
 from calligram.presets.config import ClipRun
 from calligram.tokenizers.text import TextTokenizer
-from calligram.train.checkpoint import Writer
-from tests.train.test_resume import TRAIN, Killed, clip_run
+from tests.train.test_resume import TRAIN, clip_run, start_and_die
 
 SIZE = TransformerConfig(width=16, num_layers=1, num_heads=2)
 
@@ -81,15 +80,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, tea
     config = teach(clip_run(drawings, tmp_path), teacher)
     start(config, tmp_path / "whole")
 
-    def save_and_die(writer, *args):
-        save(writer, *args)
-        raise Killed
-
-    save = Writer.save
-    with monkeypatch.context() as patch:
-        patch.setattr(Writer, "save", save_and_die)
-        with pytest.raises(Killed):
-            start(config, tmp_path / "resumed")
+    start_and_die(config, tmp_path / "resumed", monkeypatch)
     start(config, tmp_path / "resumed", resume=True)
     files = [tmp_path / run / "step_000004" / runs.MODEL for run in ("whole", "resumed")]
     assert files[0].read_bytes() == files[1].read_bytes()

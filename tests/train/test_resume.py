@@ -74,10 +74,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("build_run", [tokenizer_run, dvae_run, vq_run, clip_run, dalle_run])
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, monkeypatch, build_run):
-    config = build_run(drawings, tmp_path)
-    start(config, tmp_path / "whole")
+def start_and_die(config, run, monkeypatch):
+    """Train up to the first save, and no further."""
 
     def save_and_die(writer, *args):
         save(writer, *args)
@@ -87,7 +85,15 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "save", save_and_die)
         with pytest.raises(Killed):
-            start(config, tmp_path / "resumed")
+            start(config, run)
+
+
+@pytest.mark.parametrize("build_run", [tokenizer_run, dvae_run, vq_run, clip_run, dalle_run])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(drawings, tmp_path, monkeypatch, build_run):
+    config = build_run(drawings, tmp_path)
+    start(config, tmp_path / "whole")
+
+    start_and_die(config, tmp_path / "resumed", monkeypatch)
     start(config, tmp_path / "resumed", resume=True)
     names = [path.stem for path in (tmp_path / "whole/step_000004").glob("*.safetensors")]
     assert set(names) == {"model", "optimizer", *(["companion"] if build_run is vq_run else [])}
