@@ -3,8 +3,9 @@
 # L layers, B batch, G heads of keys and values, N capacity in tokens, K head width
 """
 
-import torch
 from torch import Tensor
+
+from calligram.nn.native import memory
 
 LANES = 8  # tokens of a block of keys
 
@@ -17,8 +18,8 @@ class BlockCache:
 
     def __init__(self, num_layers: int, batch: int, capacity: int, num_groups: int, head_width: int):
         capacity = -(-capacity // LANES) * LANES
-        self.keys = torch.empty(num_layers, batch, num_groups, capacity // LANES, head_width, LANES)
-        self.values = torch.empty(num_layers, batch, num_groups, capacity, head_width)
+        self.keys = memory.empty((num_layers, batch, num_groups, capacity // LANES, head_width, LANES))
+        self.values = memory.empty((num_layers, batch, num_groups, capacity, head_width))
         self.capacity, self.length = capacity, 0
         self.skip_B: Tensor | None = None
         self.rotation: Tensor | None = None

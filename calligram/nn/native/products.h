@@ -124,6 +124,47 @@ INLINE int32_t whole_sum(__m256i x) {
     return _mm_cvtsi128_si32(_mm_hadd_epi32(half, half));
 }
 
+/* sum += products of 16 whole numbers at x with w, pair by pair. In assembler, since a compiler makes all products of a tile
+   before it adds the first, and then has no registers for the sums: half the speed. */
+INLINE __m256i add_products(__m256i sum, __m256i w, const int16_t *x) {
+    __m256i products;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0"
+            : "+x"(sum), "=&x"(products) : "x"(w), "m"(*(const __m256i *)x));
+    return sum;
+}
+
+/* Sums of four rows by three columns, each in a register of its own, over all columns that are whole multiples of 16 */
+INLINE int64_t sums_4x3(const int8_t *w, int64_t columns, const int16_t *x, int64_t stride, const int ahead, __m256i acc[4][8]) {
+    const int8_t *u = w + columns, *v = u + columns;
+    const int16_t *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i a0 = zero, a1 = zero, a2 = zero, b0 = zero, b1 = zero, b2 = zero;
+    __m256i c0 = zero, c1 = zero, c2 = zero, d0 = zero, d1 = zero, d2 = zero;
+    int64_t k = 0;
+    for (; k + PAIRS <= columns; k += PAIRS) {
+        if (ahead && k % 64 == 0) {
+            __builtin_prefetch(v + columns + k);
+            __builtin_prefetch(v + 2 * columns + k);
+            __builtin_prefetch(v + 3 * columns + k);
+        }
+        const __m256i p = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(w + k)));
+        const __m256i q = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(u + k)));
+        const __m256i r = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(v + k)));
+        a0 = add_products(a0, p, x + k); a1 = add_products(a1, q, x + k); a2 = add_products(a2, r, x + k);
+        b0 = add_products(b0, p, x1 + k); b1 = add_products(b1, q, x1 + k); b2 = add_products(b2, r, x1 + k);
+        c0 = add_products(c0, p, x2 + k); c1 = add_products(c1, q, x2 + k); c2 = add_products(c2, r, x2 + k);
+        d0 = add_products(d0, p, x3 + k); d1 = add_products(d1, q, x3 + k); d2 = add_products(d2, r, x3 + k);
+    }
+    acc[0][0] = a0; acc[0][1] = a1; acc[0][2] = a2; acc[1][0] = b0; acc[1][1] = b1; acc[1][2] = b2;
+    acc[2][0] = c0; acc[2][1] = c1; acc[2][2] = c2; acc[3][0] = d0; acc[3][1] = d1; acc[3][2] = d2;
+    return k;
+}
+
+INLINE __m128i four_sums(__m256i a, __m256i b, __m256i c, __m256i d) {
+    __m256i both = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+    return _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+}
+
 INLINE void whole_tile(const int R, const int N, const Matrix *m, int64_t first, const int16_t *x, int64_t x_stride,
                        const float *x_scale, float *y, int64_t y_stride, const int add, int ahead) {
     const int64_t columns = m->columns;
@@ -133,7 +174,9 @@ INLINE void whole_tile(const int R, const int N, const Matrix *m, int64_t first,
     for (int r = 0; r < R; r++)
 #pragma GCC unroll 8
         for (int n = 0; n < N; n++) acc[r][n] = _mm256_setzero_si256();
-    for (int64_t k = 0; k < columns; k += PAIRS) {
+    int64_t k = 0;
+    if (R == 4 && N == 3) k = ahead ? sums_4x3(weight, columns, x, x_stride, 1, acc) : sums_4x3(weight, columns, x, x_stride, 0, acc);
+    for (; k < columns; k += PAIRS) {
         __m256i w[8];
         if (ahead && k % 64 == 0)
 #pragma GCC unroll 8
@@ -151,14 +194,19 @@ INLINE void whole_tile(const int R, const int N, const Matrix *m, int64_t first,
         }
     }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; r++)
+    for (int n = 0; n < N; n++) {
+        float sums[4];
+        if (R == 4) _mm_storeu_ps(sums, _mm_cvtepi32_ps(four_sums(acc[0][n], acc[1][n], acc[2][n], acc[3][n])));
+        else
+            for (int r = 0; r < R; r++) sums[r] = (float)whole_sum(acc[r][n]);
 #pragma GCC unroll 8
-        for (int n = 0; n < N; n++) {
-            float total = (float)whole_sum(acc[r][n]) * (x_scale[r] * m->scale[first + n]);
+        for (int r = 0; r < R; r++) {
+            float total = sums[r] * (x_scale[r] * m->scale[first + n]);
             if (m->bias) total += m->bias[first + n];
             float *out = y + r * y_stride + first + n;
             *out = add ? *out + total : total;
         }
+    }
 }
 
 #define WHOLE(R, N, AHEAD) \
@@ -167,7 +215,7 @@ INLINE void whole_tile(const int R, const int N, const Matrix *m, int64_t first,
 
 INLINE void whole_product(const Matrix *m, int64_t from, int64_t to, const float *x, int64_t rows, float *y,
                           int64_t y_stride, const int add) {
-    int16_t whole[WHOLE_ROWS * MOST_COLUMNS];
+    int16_t whole[WHOLE_ROWS * MOST_COLUMNS] __attribute__((aligned(64)));
     float scale[WHOLE_ROWS];
     const int64_t stride = (m->columns + PAIRS - 1) / PAIRS * PAIRS;
     for (int64_t first = 0; first < rows; first += WHOLE_ROWS) {

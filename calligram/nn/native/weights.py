@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from calligram.nn.llama import Llama, LlamaBlock
 from calligram.nn.native import structs
+from calligram.nn.native.memory import Arena
 from calligram.nn.transformer import Block, Transformer
 
 Precision = Literal["fp32", "bf16", "int8"]
@@ -41,11 +42,12 @@ class Kept:
 
     precision: Precision
     tensors: list[Tensor] = field(default_factory=list)
+    arena: Arena = field(default_factory=Arena)
 
     def tensor(self, x: Tensor | None) -> int | None:
         if x is None:
             return None
-        x = x.detach().contiguous()
+        x = self.arena.copy(x.detach())
         self.tensors.append(x)
         return x.data_ptr()
 
