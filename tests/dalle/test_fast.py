@@ -171,3 +171,26 @@ def test_rows_of_a_cache_share_its_memory_and_selected_ones_do_not():
     cache.values[:, 1, :, :3] = 7.0
     assert (part.values[:, 0, :, :3] == 7).all() and not (copy.values[:, 0, :, :3] == 7).all()
     assert part.length == copy.length == 3
+
+
+@pytest.mark.parametrize("attention", ["full", "paper"])
+@pytest.mark.parametrize(
+    ("heads", "groups", "head_width"), [(4, 1, 64), (8, 2, 16), (5, 1, 24), (3, 3, 40), (6, 1, 8), (2, 1, 128)]
+)
+def test_heads_of_every_shape(heads, groups, head_width, attention):
+    """Four heads at a time and one, sixteen keys and eight, blocks of channels and what is left of them."""
+    torch.manual_seed(heads)
+    transformer = LlamaConfig(
+        width=heads * head_width, num_layers=3, num_heads=heads, num_kv_heads=groups, attention=attention
+    )
+    model = Dalle(DalleConfig(text_length=6, transformer=transformer), 20, 13, 6, end_id=2).eval()
+    with torch.inference_mode():
+        for block in model.transformer.blocks:  # a model at its start hardly looks at anything
+            block.attention.query.weight.mul_(20)
+        text = torch.randint(3, 20, (3, 6))
+        expected = model(text, drawn(36))[1]
+        fast = FastDalle(model)
+        cache = fast.new_cache(3)
+        found = [fast.prefill(text, cache)[:, None], fast.extend(drawn(36)[:, :20], cache, 0)]
+        found += [fast.extend(drawn(36)[:, : i + 1], cache, i) for i in range(20, 35)]
+    torch.testing.assert_close(torch.cat(found, 1), expected, atol=1e-5, rtol=1e-5)

@@ -3,6 +3,7 @@
 Where the system has no such pages to give (Linux has, if asked), it is ordinary memory.
 """
 
+import contextlib
 import math
 import mmap
 from collections.abc import Sequence
@@ -46,8 +47,6 @@ def _pages(num_bytes: int) -> mmap.mmap:
     pages = mmap.mmap(-1, -(-num_bytes // PAGE) * PAGE)
     advice = getattr(mmap, "MADV_HUGEPAGE", None)
     if advice is not None:
-        try:
+        with contextlib.suppress(OSError):  # a kernel that was built without them
             pages.madvise(advice)
-        except OSError:  # a kernel that was built without them
-            pass
     return pages
