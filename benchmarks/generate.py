@@ -3,6 +3,8 @@
 30M parameters, 32 text and 256 image tokens, of Llama's kind, so that our export is a LlamaForCausalLM; its logits are
 compared first. Each side at its best precision and, theirs, with its best cache, found by drawing a few tokens.
 What is drawn is random on both sides; tokens outside the image vocabulary are suppressed there, as the export asks.
+Where DALLE-pytorch can be imported (``_dalle_pytorch.py`` says how), its own sampler is a peer, too: as many tokens of
+each kind and as many parameters, 6 layers instead of 9 since its MLP is wider; as released at batch 1 only, drawn once.
 """
 
 import statistics
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import _dalle_pytorch
 import torch
 from harness import Row, paired_seconds, row_of_pairs, run, throughput_row
 from torch import Tensor
@@ -133,9 +136,7 @@ def throughput(model: Dalle, quick: bool) -> Iterator[Row]:
         text = texts(batch)
         inputs = joint_inputs(model, text)
         peer = fastest(peers, lambda side, inputs=inputs: side.draw(inputs, PROBED))
-        # one precision at a time, since only the last that was prepared is kept
-        taken = {weights: seconds_of(model, weights, text) for weights in PRECISIONS}
-        ours = Ours(model, min(taken, key=lambda name: taken[name]))
+        ours = best_of_ours(model, text)
         pairs = paired_seconds(
             partial(ours.draw, text, number), partial(peer.draw, inputs, number), repeats=1 if quick else 3
         )
@@ -146,6 +147,37 @@ def throughput(model: Dalle, quick: bool) -> Iterator[Row]:
         yield throughput_row(
             f"batch {batch}, {TEXT} + {number} tokens, ours fp32", "tokens", batch * number, pairs, peer.name
         )
+
+
+def best_of_ours(model: Dalle, text_BT: Tensor) -> Ours:
+    """One precision at a time, since only the last that was prepared is kept."""
+    taken = {weights: seconds_of(model, weights, text_BT) for weights in PRECISIONS}
+    return Ours(model, min(taken, key=lambda name: taken[name]))
+
+
+def against_dalle_pytorch(model: Dalle, quick: bool) -> Iterator[Row]:
+    """As ``throughput``; nothing where the package is missing."""
+    package = _dalle_pytorch.load()
+    if package is None:
+        return
+    sizes = {"text": TEXT, "grid": GRID, "words": WORDS, "codes": CODES, "width": SIZE.width, "heads": SIZE.num_heads}
+    *cached, released = _dalle_pytorch.peers(package, **sizes)
+    codes = torch.randint(0, CODES, (2, 40), generator=torch.Generator().manual_seed(2))
+    worst = _dalle_pytorch.check_cache(cached[0], texts(2), codes)
+    print(f"DALLE-pytorch: the cache changes logits by {worst:.1e} at most", file=sys.stderr)
+    number = 32 if quick else GRID * GRID
+    for batch in (1, 8, 32):
+        text = texts(batch)
+        ours = best_of_ours(model, text)
+        peer = fastest(cached, lambda side, text=text: side.draw(text, PROBED))
+        # without a cache a picture takes a minute: once, and one of them
+        turns = [(peer, 1 if quick else 3, 1), *([(released, 1, 0)] if batch == 1 else [])]
+        for side, repeats, warmup in turns:
+            pairs = paired_seconds(
+                partial(ours.draw, text, number), partial(side.draw, text, number), repeats=repeats, warmup=warmup
+            )
+            case = f"batch {batch}, {TEXT} + {number} tokens, ours {ours.name}"
+            yield throughput_row(case, "tokens", batch * number, pairs, side.name)
 
 
 def seconds_of(model: Dalle, weights: str, text: Tensor) -> float:
@@ -234,9 +266,10 @@ def measure(quick: bool) -> Iterator[Row]:
     print(f"{sum(x.numel() for x in model.parameters()) / 1e6:.1f}M parameters", file=sys.stderr)
     yield from floor(model)
     yield from throughput(model, quick)
+    yield from against_dalle_pytorch(model, quick)
     yield from sharing(model, quick)
     yield from growth(quick)
 
 
 if __name__ == "__main__":
-    run("generate", measure, ["torch", "transformers", "calligram"])
+    run("generate", measure, ["torch", "transformers", "dalle-pytorch", "calligram"])
