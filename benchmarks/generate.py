@@ -1,4 +1,4 @@
-"""Drawing tokens against transformers' `generate` with the same weights, and DALLE-pytorch: python benchmarks/generate.py [--quick]
+"""Drawing tokens against transformers' `generate` with the same weights: python benchmarks/generate.py [--quick]
 
 30M parameters, 32 text and 256 image tokens, of Llama's kind, so that our export is a LlamaForCausalLM; its logits are
 compared first. Each side at its best precision and, theirs, with its best cache, found by drawing a few tokens.
