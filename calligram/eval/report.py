@@ -11,7 +11,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from calligram.errors import UserError
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         "is_noted": lambda cell: isinstance(cell, Noted),
         "form": form,
         "zip": zip,
+        "breakable": breakable,
         "paragraphs": paragraphs,
         "columns": table_columns,
         "tiles_in_a_row": tiles_in_a_row,
@@ -126,6 +127,11 @@ def data_uri(image: Image.Image, max_side: int = MAX_SIDE) -> str:
 
 def paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def breakable(text: str) -> Markup:
+    """A dotted name may go on in the next line after each of its pieces."""
+    return Markup(re.sub(r"([._])(?=[A-Za-z])", r"\1<wbr>", str(escape(text))))
 
 
 def unique_anchors(titles: Iterable[str]) -> Iterator[str]:

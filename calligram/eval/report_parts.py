@@ -103,6 +103,17 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Tables:
+    """Tables side by side, as far as there is room."""
+
+    kind: ClassVar[str] = "tables"
+
+    title: str
+    tables: Sequence[Table]
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class Curve:
     """One line in a plot of its own. Values that are not finite leave a gap, with ``log_y`` also those up to 0."""
 
@@ -174,7 +185,7 @@ class Charts:
         return [(number, name) for number, name in enumerate(self.series) if number in drawn]
 
 
-Block = Pictures | Gallery | Table | Curves | Charts
+Block = Pictures | Gallery | Table | Tables | Curves | Charts
 
 
 @dataclass(frozen=True)

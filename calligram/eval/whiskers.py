@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNITS_AN_INCH = 72
-LABEL, STEP, SPACE, AXIS = 15.0, 10.0, 9.0, 26.0  # heights: of a strip's label, of a dot, below the dots, of the axis
+LABEL, STEP, SPACE, AXIS = 16.0, 10.0, 12.0, 26.0  # heights: of a strip's label, of a dot, below the dots, of the axis
 DOT_SIZE = 6.0
 LONGEST_LABEL = 52  # characters, as many as fit
 LEAST_SPAN = 0.05  # of a quantity with limits, in parts of it: less would make much of little
@@ -60,7 +61,10 @@ def chart_svg(chart: Chart, series: Sequence[str], name: str) -> str:
         for i, strip in enumerate(strips):
             _draw(axes, strip, sum(heights[:i]))
         file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        with warnings.catch_warnings():
+            # only the widths of letters are asked of matplotlib's font: the page has its own
+            warnings.filterwarnings("ignore", r"Glyph .* missing")
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     return for_page(file.getvalue(), name, describe(chart, series), SERIES_COLOURS)
 
 

@@ -11,7 +11,7 @@ from calligram.eval.page.provenance import provenance, splits
 from calligram.eval.page.schema import Results
 from calligram.eval.page.words import READ_PAGE, duration, number_of, summary
 from calligram.eval.report import unique_anchors, write_report
-from calligram.eval.report_parts import Block, Cell, Fact, Noted, Part, Section, Table
+from calligram.eval.report_parts import Block, Cell, Fact, Noted, Part, Section, Table, Tables
 
 FILE = "report.html"
 OVERVIEW = "Each task's first figure. The tables further down have all of them, with what was drawn and confused."
@@ -35,7 +35,8 @@ def _facts(results: Results) -> Iterator[Fact]:
     tally = {status: sum(cell.status == status for cell in results.cells) for status in ("done", "failed", "skipped")}
     rest = [f"{tally[status]:,} {status}" for status in ("failed", "skipped") if tally[status]]
     good = False if tally["failed"] else None
-    yield Fact("cells measured", f"{tally['done']:,} of {len(results.cells):,}", ", ".join(rest), good)
+    asked = tally["done"] + tally["failed"]
+    yield Fact("cells measured", f"{tally['done']:,} of {asked:,}", ", ".join(rest), good)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -74,7 +75,7 @@ def _overview(results: Results, found: Sequence[Grid], anchors: Anchors) -> Sect
         pairs = [(grid, grid.headline) for grid in found if grid.data == data]
         rows = [_overview_row(grid, line, results.model_names, anchors) for grid, line in pairs if line is not None]
         tables.append(Table(data, ["task", *results.model_names], rows))
-    return Section("Overview", f"{OVERVIEW}\n\n{READ_PAGE}", tables, anchors[("Overview",)])
+    return Section("Overview", f"{OVERVIEW}\n\n{READ_PAGE}", [Tables("", tables)], anchors[("Overview",)])
 
 
 def _overview_row(grid: Grid, line: Line, models: Sequence[str], anchors: Anchors) -> list[Cell]:

@@ -8,8 +8,8 @@ LEVEL = 0.95  # of the intervals; calligram.eval.estimate's, which would bring t
 
 
 INTERVAL = (
-    f"The {100 * LEVEL:g} % bootstrap interval tells how far the same models could have come out otherwise on as many "
-    "other samples of the same kind: where the intervals of two models overlap widely, their order may be chance."
+    f"The {100 * LEVEL:g}\u00a0% bootstrap interval tells how far the same models could have come out otherwise on as "
+    "many other samples of the same kind: where the intervals of two models overlap widely, their order may be chance."
 )
 DIRECTION = "↑ more is better, ↓ less is better, "
 READ_MARKDOWN = f"{DIRECTION}**bold** is the best of its row, n counts the samples. {INTERVAL}"
@@ -51,12 +51,12 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}\u00a0s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     pieces = [
-        f"{hours} h" if hours else "",
-        f"{minutes} min" if minutes else "",
-        f"{rest} s" if rest and not hours else "",
+        f"{hours}\u00a0h" if hours else "",
+        f"{minutes}\u00a0min" if minutes else "",
+        f"{rest}\u00a0s" if rest and not hours else "",
     ]
-    return " ".join(filter(None, pieces)) or "0 s"
+    return " ".join(filter(None, pieces)) or "0\u00a0s"
