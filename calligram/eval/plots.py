@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
@@ -45,7 +46,7 @@ def curve_svg(curve: Curve, name: str) -> str:
         _style(axes, curve)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _for_page(file.getvalue(), name, f"{curve.label}: {describe(curve)}")
+    return for_page(file.getvalue(), name, f"{curve.label}: {describe(curve)}")
 
 
 def describe(curve: Curve) -> str:
@@ -112,12 +113,13 @@ def _y_locator(axes: "Axes"):
     return LogLocator(subs=(1, 2, 5)) if high / low > 4 else MaxNLocator(5, steps=ROUND_STEPS)
 
 
-def _for_page(svg: str, name: str, label: str) -> str:
+def for_page(svg: str, name: str, label: str, more_colours: Mapping[str, str] | None = None) -> str:
     """The drawing alone, as a part of an HTML page: no namespaces, page colours, the page's font, ids of its own."""
     root = ElementTree.fromstring(svg)
+    colours = {**CSS_COLOURS, **(more_colours or {})}
     for parent in list(root.iter()):
         parent.tag = parent.tag.rpartition("}")[2]
-        parent.attrib = {_plain(key): _own(_plain(key), value, name) for key, value in parent.attrib.items()}
+        parent.attrib = {_plain(key): _own(_plain(key), value, name, colours) for key, value in parent.attrib.items()}
         if parent.tag == "g":
             parent.attrib.pop("id", None)  # nothing refers to a group
         for child in [child for child in parent if child.tag.endswith(("}metadata", "}style"))]:
@@ -132,7 +134,7 @@ def _plain(key: str) -> str:
     return key.rpartition("}")[2]  # xlink:href is plain href in HTML
 
 
-def _own(key: str, value: str, name: str) -> str:
+def _own(key: str, value: str, name: str, colours: Mapping[str, str]) -> str:
     """An attribute's value with the page's colours and with ids that no other plot has."""
     if key == "id":
         return f"{name}-{value}"
@@ -141,6 +143,6 @@ def _own(key: str, value: str, name: str) -> str:
     if key == "style":
         kept = [part for part in value.split("; ") if not part.startswith(("font-family", "font:"))]
         value = "; ".join(kept)
-    for colour, variable in CSS_COLOURS.items():
+    for colour, variable in colours.items():
         value = value.replace(colour, variable)
     return value.replace("url(#", f"url(#{name}-")

@@ -11,19 +11,22 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from PIL import Image
 
 from calligram.errors import UserError
 from calligram.eval.plots import curve_svg, finite_points
-from calligram.eval.report_parts import Cell, Curve, Fact, Section, Table
+from calligram.eval.report_parts import Cell, Chart, Curve, Fact, Noted, Pictures, Section, Table
+from calligram.eval.whiskers import NUM_COLOURS, chart_svg, finite_strips, form
 
 TEMPLATE = "report.html.j2"
 MAX_SIDE = 640  # pixels; a larger picture is shrunk, since it is never shown larger and would make the file heavy
+WIDE_SIDE, MAX_WIDE_SIDE = 256, 1040  # pixels; above the first it gets more room: up to the page's width, the second
 PIXEL_ART_SIDE = 128  # pixels; up to here a picture is enlarged with hard edges, so that each pixel can be seen
 FEW_PICTURES = 10  # up to here they are shown larger
 PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 NUMBER = re.compile(r"[-−+±<>≈]?\s?\d[\d.,\s]*(e[-+]?\d+)?\s?(%|×|[a-zA-Zµ/]{1,4})?(\s?±\s?[\d.]+)?")
+MARKS = ("mark-good", "mark-poor")  # ids of the template's own
 NOTHING = ("", "–", "-", "nan")  # cells that leave a column of numbers one
 
 
@@ -56,15 +59,18 @@ def render(
 ) -> str:
     """The report as text."""
     template = _environment().from_string((files("calligram.eval") / TEMPLATE).read_text(encoding="utf-8"))
-    anchors = list(unique_anchors(section.title for section in sections))
+    anchors = list(unique_anchors(section.anchor or section.title for section in sections))
     return template.render(
         title=title,
         intro=intro,
         facts=facts,
         sections=list(zip(anchors, sections, strict=True)),
+        contents=[(anchor, section.title) for anchor, section in zip(anchors, sections, strict=True)],
         footer_facts=footer_facts,
         few_pictures=FEW_PICTURES,
+        max_wide_side=MAX_WIDE_SIDE,
         plot=Plots(),
+        num_colours=NUM_COLOURS,
     )
 
 
@@ -73,6 +79,11 @@ def _environment() -> Environment:
     environment.filters |= {
         "data_uri": data_uri,
         "is_pixel_art": lambda image: max(image.size) <= PIXEL_ART_SIDE,
+        "are_wide": are_wide,
+        "is_noted": lambda cell: isinstance(cell, Noted),
+        "form": form,
+        "zip": zip,
+        "breakable": breakable,
         "paragraphs": paragraphs,
         "columns": table_columns,
         "tiles_in_a_row": tiles_in_a_row,
@@ -82,7 +93,7 @@ def _environment() -> Environment:
 
 
 class Plots:
-    """Draws curves for one page: counts them, since no two may share an id."""
+    """Draws curves and charts for one page: counts them, since no two may share an id."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -92,14 +103,23 @@ class Plots:
         self.count += 1
         return Markup(curve_svg(curve, f"plot-{self.count}") if finite_points(curve) else "")
 
+    def chart(self, chart: Chart, series: Sequence[str]) -> Markup:
+        self.count += 1
+        return Markup(chart_svg(chart, series, f"plot-{self.count}") if finite_strips(chart) else "")
 
-def data_uri(image: Image.Image) -> str:
+
+def are_wide(block: Pictures) -> bool:
+    """Whether there is more in the pictures than a small tile could show."""
+    return any(max(picture.image.size) > WIDE_SIDE for picture in block.pictures)
+
+
+def data_uri(image: Image.Image, max_side: int = MAX_SIDE) -> str:
     """The picture as PNG within a ``src`` attribute."""
     if image.mode not in PNG_MODES:
         image = image.convert("RGB")
-    if max(image.size) > MAX_SIDE:
+    if max(image.size) > max_side:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-        image.thumbnail((MAX_SIDE, MAX_SIDE))
+        image.thumbnail((max_side, max_side))
     file = io.BytesIO()
     image.save(file, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
@@ -109,9 +129,14 @@ def paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
+def breakable(text: str) -> Markup:
+    """A dotted name may go on in the next line after each of its pieces."""
+    return Markup(re.sub(r"([._])(?=[A-Za-z])", r"\1<wbr>", str(escape(text))))
+
+
 def unique_anchors(titles: Iterable[str]) -> Iterator[str]:
     """``Zero-shot: top 1`` → ``zero-shot-top-1``; a second one of that title gets ``-2``."""
-    seen: set[str] = set()
+    seen = set(MARKS)
     for title in titles:
         base = "-".join(re.findall(r"[\w-]+", title.lower())) or "section"
         anchor, count = base, 1
@@ -139,8 +164,8 @@ def holds_numbers(column: Sequence[Cell]) -> bool:
 
 
 def _is_number(cell: Cell) -> bool:
-    if isinstance(cell, str):
-        return NUMBER.fullmatch(cell.strip()) is not None
+    if isinstance(cell, str | Noted):
+        return NUMBER.fullmatch(str(cell).strip()) is not None
     return isinstance(cell, Real) and not isinstance(cell, bool)
 
 
@@ -163,7 +188,7 @@ def column_decimals(values: Sequence[float]) -> int:
 
 
 def cell_text(cell: Cell, decimals: int) -> Cell:
-    if isinstance(cell, bool | str):
+    if isinstance(cell, bool | str | Noted):
         return cell
     if cell is None or not math.isfinite(cell):
         return "–"

@@ -13,7 +13,21 @@ from PIL import Image
 
 from calligram import runs
 
-Cell = str | int | float | bool | None
+
+@dataclass(frozen=True)
+class Noted:
+    """A cell of a table with a smaller line under it; ``best`` ones are bold, ``link`` is an anchor of the page."""
+
+    text: str
+    note: str = ""
+    best: bool = False
+    link: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Cell = str | int | float | bool | Noted | None
 
 # What the metrics of a run are called on paper; another name is shown with its underscores as blanks.
 METRIC_LABELS = {
@@ -69,7 +83,10 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers may come as numbers or as text that the caller has formatted; a bool is shown as a mark."""
+    """Numbers may come as numbers or as text that the caller has formatted; a bool is shown as a mark.
+
+    ``label`` names a table that has no title to those who cannot see where it stands.
+    """
 
     kind: ClassVar[str] = "table"
 
@@ -77,11 +94,23 @@ class Table:
     headers: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     text: str = ""
+    label: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if len(row) != len(self.headers):
                 raise ValueError(f"table {self.title!r} has {len(self.headers)} headers, but the row {row!r} does not")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables side by side, as far as there is room."""
+
+    kind: ClassVar[str] = "tables"
+
+    title: str
+    tables: Sequence[Table]
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,16 +140,78 @@ class Curves:
     text: str = ""
 
 
-Block = Pictures | Gallery | Table | Curves
+@dataclass(frozen=True)
+class Dot:
+    """A value with its interval, where it has one, in the colour and the form of a series."""
+
+    series: int
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One quantity: a dot for each series that has a value of it."""
+
+    label: str
+    dots: Sequence[Dot]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Strips on one axis. Values that are not finite are left out; ``limits`` are those of the quantity."""
+
+    label: str
+    strips: Sequence[Strip]
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts side by side, in which a series has the same colour and form throughout."""
+
+    kind: ClassVar[str] = "charts"
+
+    title: str
+    series: Sequence[str]
+    charts: Sequence[Chart]
+    text: str = ""
+
+    @property
+    def drawn_series(self) -> list[tuple[int, str]]:
+        """Number and name of those that have a dot."""
+        drawn = {dot.series for chart in self.charts for strip in chart.strips for dot in strip.dots}
+        return [(number, name) for number, name in enumerate(self.series) if number in drawn]
+
+
+Block = Pictures | Gallery | Table | Tables | Curves | Charts
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading within a section, with an anchor of its own."""
+
+    kind: ClassVar[str] = "part"
+
+    title: str
+    anchor: str
+    text: str = ""
+    blocks: Sequence[Block] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, some text (an empty line starts a new paragraph) and blocks."""
+    """A heading, some text (an empty line starts a new paragraph) and blocks. The anchor is made of the title."""
 
     title: str
     text: str = ""
-    blocks: Sequence[Block] = ()
+    blocks: Sequence[Block | Part] = ()
+    anchor: str = ""
+
+    @property
+    def parts(self) -> list[Part]:
+        return [block for block in self.blocks if isinstance(block, Part)]
 
 
 def curves_of_run(run: Path, names: Sequence[str], log_y: Collection[str] = ()) -> list[Curve]:

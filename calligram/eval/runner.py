@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from calligram import runs
 from calligram.clip.weights.source import is_foreign
@@ -17,6 +18,7 @@ from calligram.clip.zero_shot import load_clip
 from calligram.dalle.draw import load_dalle
 from calligram.data.manifest import Manifest
 from calligram.errors import UserError
+from calligram.eval import features
 from calligram.eval import tasks as tasks_package
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.tokenizers.run import load_tokenizer
@@ -68,13 +70,18 @@ def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> 
 
 def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequence[str] = ()) -> dict[str, float]:
     """Run the named tasks, or all that fit the models and the data. Keys are dotted names."""
+    features.forget()
     manifest = Manifest.load(data)
     manifest.shards(config.split)
     chosen = [task(name) for name in names] or list(tasks().values())
     results: dict[str, float] = {}
     for each in chosen:
         if models.has(each.needs) and each.applies_to(manifest, config):
-            found = dict(each.run(models, data, config))
+            found = {
+                name: float(value)
+                for name, value in each.run(models, data, config)
+                if not isinstance(value, Image.Image)
+            }
             if names and not found:
                 raise UserError(f"task {each.name} finds nothing to measure in {data}")
             results |= found

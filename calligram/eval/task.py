@@ -6,23 +6,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from calligram.clip.zero_shot import ClipPipeline
 from calligram.dalle.draw import DallePipeline
 from calligram.data.manifest import Manifest
+from calligram.eval.estimate import Estimate
+from calligram.eval.space import Space
 from calligram.tokenizers.image import ImageTokenizer
 
-Kind = Literal["clip", "tokenizer", "dalle"]
+Kind = Literal["clip", "tokenizer", "dalle", "space"]
+Value = float | Estimate | Image.Image  # a picture goes into the report
 
 
 @dataclass(frozen=True)
 class Models:
-    """The models under evaluation, one of each kind at most. CLIP also picks the best of what DALL-E draws."""
+    """The models under evaluation, one of each kind at most. CLIP also picks the best of what DALL-E draws.
+
+    Distances between sets of pictures are measured in the space.
+    """
 
     clip: ClipPipeline | None = None
     tokenizer: ImageTokenizer | None = None
     dalle: DallePipeline | None = None
+    space: Space | None = None
 
     def has(self, kinds: tuple[Kind, ...]) -> bool:
         return all(getattr(self, kind) is not None for kind in kinds)
@@ -39,6 +47,9 @@ class EvalConfig(BaseModel):
     num_captions: int = Field(
         default=300, ge=3, description="captions to draw, or pictures, for tasks that take long for each"
     )
+    num_drawings: int = Field(
+        default=500, ge=2, description="captions to draw once each, for tasks that compare sets of pictures"
+    )
     num_candidates: int = Field(default=16, ge=1, description="pictures drawn of each caption, of which CLIP picks one")
     seed: int = Field(default=0, ge=0, description="of the drawings")
 
@@ -54,5 +65,8 @@ class EvalTask:
         return config.split in data.splits
 
     @abstractmethod
-    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
-        """Yields ("clip.zero_shot.top1", 0.97)-like pairs: dotted name, number; none if the data has no question."""
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
+        """Yields ("clip.zero_shot.top1", mean(hits_B))-like pairs: dotted name, value; none where nothing is to ask.
+
+        What is measured on samples is an :class:`Estimate`, so that it carries its interval; a bare number is exact.
+        """
