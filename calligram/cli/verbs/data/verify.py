@@ -12,6 +12,7 @@ from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.data.manifest import Manifest
 from calligram.data.place import Place
+from calligram.data.resolve import resolve
 from calligram.data.verify import Problem, verify
 
 
@@ -22,15 +23,16 @@ class Flags(BaseModel):
     """
 
     data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set, or its URL"
+        description="folder of a data set, its URL, or its name: torchvision:NAME, hf:OWNER/NAME"
     )
     as_json: AsJson = False
 
 
 def main(args: list[str]) -> int:
     flags = parse(Flags, args, prog="calligram data verify")
-    manifest = Manifest.load(flags.data)
-    problems = list(verify(flags.data))
+    data = resolve(flags.data)
+    manifest = Manifest.load(data)
+    problems = list(verify(data))
     num_shards = sum(map(len, manifest.splits.values()))
     num_samples = sum(map(manifest.num_samples, manifest.splits))
     if flags.as_json:
