@@ -12,7 +12,6 @@ from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.data.manifest import Manifest
 from calligram.data.place import Place
-from calligram.data.resolve import resolve
 from calligram.data.verify import Problem, verify
 
 
@@ -23,16 +22,15 @@ class Flags(BaseModel):
     """
 
     data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set, its URL, or its name: torchvision:NAME, hf:OWNER/NAME"
+        description="folder of a data set, or its URL"
     )
     as_json: AsJson = False
 
 
 def main(args: list[str]) -> int:
     flags = parse(Flags, args, prog="calligram data verify")
-    data = resolve(flags.data)
-    manifest = Manifest.load(data)
-    problems = list(verify(data))
+    manifest = Manifest.load(flags.data)
+    problems = list(verify(flags.data))
     num_shards = sum(map(len, manifest.splits.values()))
     num_samples = sum(map(manifest.num_samples, manifest.splits))
     if flags.as_json:
