@@ -19,7 +19,10 @@ from calligram.errors import UserError
 from calligram.progress import track
 
 NUMBER, KIND = "nshards.txt", "dataset_type.txt"
-KINDS = ("classification", "retrieval", "multilabel")
+KINDS = (
+    "classification",
+    "retrieval",
+)  # its third, multilabel, has its classes as NumPy arrays, which are not read yet
 LOOKED_FOR = (split_names.TRAIN, *split_names.TESTS)  # a web server cannot be asked for all it has
 # a repository's page on the Hugging Face hub, as people copy it from a browser
 _HUB_PAGE = re.compile(r"(?P<repo>https?://[^/]+/datasets/[^/]+/[^/]+?)(?:/(?:tree|blob|raw)/(?P<rest>.+))?/?")
