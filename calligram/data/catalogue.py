@@ -54,7 +54,7 @@ def catalogue(folder: Path, strict: bool = False) -> Manifest:
         name = tar.relative_to(folder)
         split = name.parts[0] if len(name.parts) > 1 else "train"
         splits.setdefault(split, []).append(describe(tar, name.as_posix(), strict))
-    _check_samples([shard for shards in splits.values() for shard in shards], str(folder))
+    check_samples([shard for shards in splits.values() for shard in shards], str(folder))
     manifest = _manifest(folder, splits)
     manifest.save(folder)
     return manifest
@@ -75,15 +75,16 @@ def gather(patterns: Sequence[str], out: Path, split: str, strict: bool = False,
         raise UserError(f"{out / FILE_NAME} has a split {split!r} already: give another --split or --out, or delete it")
     for name in {scheme(name): name for name in shards if is_url(name)}.values():
         remote.check(name)
-    entries = [_gather(name, out, strict, allow_pipe) for name in track(shards, "index shards")]
-    _check_samples(entries, ", ".join(patterns[:3]))
+    entries = [describe_at(name, out, strict, allow_pipe) for name in track(shards, "index shards")]
+    check_samples(entries, ", ".join(patterns[:3]))
     manifest = manifest or _manifest(out, {})
     manifest = manifest.model_copy(update={"splits": {**manifest.splits, split: entries}})
     manifest.save(out)
     return manifest
 
 
-def _gather(name: str, out: Path, strict: bool, allow_pipe: bool) -> Shard:
+def describe_at(name: str, out: Path, strict: bool = False, allow_pipe: bool = False) -> Shard:
+    """The entry of a shard, a path or a URL, for a manifest in ``out``; its index lies beside it or its copy."""
     if not is_url(name):
         return describe(Path(name), _seen_from(out, Path(name)), strict)
     tar = remote.fetch(name, allow_pipe=allow_pipe)
@@ -94,7 +95,7 @@ def _gather(name: str, out: Path, strict: bool, allow_pipe: bool) -> Shard:
         raise UserError(str(error).replace(str(tar), name)) from None
 
 
-def _check_samples(shards: Sequence[Shard], name: str) -> None:
+def check_samples(shards: Sequence[Shard], name: str) -> None:
     """A manifest of nothing would only fail later, and say less."""
     if any(shard.num_samples for shard in shards):
         return

@@ -104,6 +104,8 @@ class Shards:
     def read_words(self, shard: int, row: int) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Captions and the rest of the JSON; what has a class alone is captioned by the set's templates."""
         captions, meta = self.shard(shard).read_words(row)
+        if self.manifest.txt == "a caption a line" and len(captions) == 1:
+            captions = tuple(line for line in captions[0].splitlines() if line.strip())
         if not captions:
             names, number = self.manifest.class_names, meta.get("class")
             if not isinstance(number, int) or not 0 <= number < len(names):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -37,6 +37,7 @@ class Manifest(BaseModel):
     source: dict[str, Any] = Field(default_factory=dict)
     class_names: list[str] = Field(default_factory=list)
     templates: list[str] = Field(default_factory=lambda: ["{}"])
+    txt: Literal["caption", "a caption a line"] = "caption"  # what a .txt member holds
     splits: dict[str, list[Shard]]
 
     def num_samples(self, split: str) -> int:

@@ -37,6 +37,10 @@ class Patience:
 PATIENCE = Patience()
 
 
+class NotThere(UserError):
+    """The server answers that it has no such file, or that nobody may read it."""
+
+
 def fetch(
     url: str,
     size: int | None = None,
@@ -83,6 +87,14 @@ def read(url: str, patience: Patience | None = None) -> bytes:
         return first
 
     return _persist(url, twice, patience)
+
+
+def read_if_there(url: str, patience: Patience | None = None) -> bytes | None:
+    """As :func:`read`; None for a file that is not there. A server that does not answer is an error all the same."""
+    try:
+        return read(url, patience)
+    except NotThere:
+        return None
 
 
 def check(url: str) -> None:
@@ -143,7 +155,7 @@ def _persist(url: str, attempt: Callable[[float], Result], patience: Patience | 
         except _LocalError as error:
             raise error.args[0] from None
         except Refused as error:
-            raise UserError(f"{url}: {error}") from None
+            raise NotThere(f"{url}: {error}") from None
         except Exception as error:
             said = " ".join(str(error).split()) or type(error).__name__
     raise UserError(

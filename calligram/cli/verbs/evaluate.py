@@ -13,6 +13,7 @@ from calligram.cli.find import find_device
 from calligram.cli.flags import Names, parse
 from calligram.cli.processes import joined
 from calligram.data.place import Place
+from calligram.data.resolve import resolve
 from calligram.eval import tasks
 
 # by the names of their files: what is in them takes torch, and with it seconds, to be read
@@ -31,7 +32,9 @@ class Evaluate(BaseModel):
         description="run to evaluate; give it once for each run, one of each type (clip, tokenizer, dalle)"
     )
     data: Place = Field(
-        default=Path("shards/shapes"), description="folder that `calligram data make` wrote, or its URL"
+        default=Path("shards/shapes"),
+        description="folder that `calligram data make` wrote, or its URL; CLIP_benchmark's, or a folder of pictures; "
+        "torchvision:NAME, hf:OWNER/NAME",
     )
     tasks: Annotated[Names, tyro.conf.arg(help_behavior_hint="(default: all that fit)")] = Field(
         default=(), description=f"evaluation tasks to run: {', '.join(TASKS)}"
@@ -66,10 +69,11 @@ def main(args: list[str]) -> None:
     )
     with joined() as processes:
         with processes.main_first():
+            data = resolve(flags.data)
             models = load_models(flags.model, find_device(flags.device))
         if models.clip is not None:
             models.clip.spread = processes.spread()
-        results = evaluate(models, flags.data, config, flags.tasks)
+        results = evaluate(models, data, config, flags.tasks)
     if not processes.is_main:
         return
     print(as_text(results, flags.as_json))

@@ -45,12 +45,12 @@ class FashionMnistSource(Source):
     def splits(self) -> dict[str, int]:
         """60,000 in train and 10,000 in test, once all four files are checked."""
         folder = self._folder()
-        return {split: len(_load(folder, split)[1]) for split in FILE_PREFIXES}
+        return {split: len(load_split(folder, split)[1]) for split in FILE_PREFIXES}
 
     def sample(self, split: str, index: int) -> Sample:
         """The ``index``-th picture in the files' order; ``meta`` has the class and its name."""
         look_up({name: range(size) for name, size in self.splits().items()}, split, index)
-        images, labels = _load(self._folder(), split)
+        images, labels = load_split(self._folder(), split)
         label = int(labels[index])
         image = Image.fromarray(images[index]).convert("RGB")
         if image.size != (self.image_size, self.image_size):
@@ -82,8 +82,14 @@ class FashionMnistSource(Source):
         )
 
 
+def is_there(folder: Path) -> bool:
+    """Whether all four files are in a folder."""
+    kinds = ("images-idx3", "labels-idx1")
+    return all(_find(folder, split, kind) is not None for split in FILE_PREFIXES for kind in kinds)
+
+
 @lru_cache(maxsize=8)
-def _load(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+def load_split(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Pictures, (num_images, height, width), and labels, (num_images,), of a split, checked against each other."""
     images_path, labels_path = _file(folder, split, "images-idx3"), _file(folder, split, "labels-idx1")
     images, labels = read_idx(images_path, num_dimensions=3), read_idx(labels_path, num_dimensions=1)

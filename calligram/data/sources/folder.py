@@ -52,7 +52,7 @@ class FolderSource(Source):
         meta: dict[str, Any] = {"path": found.relative}
         if found.class_name is not None:
             meta["class"] = self.class_names().index(found.class_name)
-        return Sample(_key(found), image, found.captions, meta, extension)
+        return Sample(key_of(found), image, found.captions, meta, extension)
 
     def class_names(self) -> list[str]:
         """The sub-folders' names with spaces, sorted; none where captions come from elsewhere."""
@@ -70,11 +70,11 @@ class FolderSource(Source):
     @cached_property
     def entries(self) -> dict[str, list[Found]]:
         """The usable pictures of each split, in an order that mixes the classes and is always the same."""
-        usable = sorted((found for found in self._found if found.problem is None), key=lambda found: _hash(found))
+        usable = sorted((found for found in self._found if found.problem is None), key=lambda found: hash_of(found))
         if not usable:
             raise UserError(f"no usable picture in {self.root}{self._first_problem()}")
         # the hash as a number between 0 and 1: those under the fraction come first
-        num_test = sum(int(_hash(found)[:16], 16) / 16**16 < self.test_fraction for found in usable)
+        num_test = sum(int(hash_of(found)[:16], 16) / 16**16 < self.test_fraction for found in usable)
         if num_test == len(usable):
             raise UserError(f"all {num_test} pictures of {self.root} fall into the test: give --test-fraction 0")
         splits = {"train": usable[num_test:], "test": usable[:num_test]}
@@ -96,11 +96,11 @@ class FolderSource(Source):
         return f": {len(self.skipped)} left out, the first {path.name} ({problem})"
 
 
-def _hash(found: Found) -> str:
+def hash_of(found: Found) -> str:
     return sha256(found.relative.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _key(found: Found) -> str:
+def key_of(found: Found) -> str:
     """A readable part, then enough of the hash to tell all pictures apart."""
     stem = re.sub("[^A-Za-z0-9]+", "-", Path(found.relative).stem)[:40].strip("-")
-    return f"{stem}-{_hash(found)[:16]}".strip("-")
+    return f"{stem}-{hash_of(found)[:16]}".strip("-")

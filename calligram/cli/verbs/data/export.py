@@ -10,6 +10,7 @@ from calligram.cli.console import say
 from calligram.cli.flags import parse
 from calligram.data.layout import lay_out
 from calligram.data.place import Place
+from calligram.data.resolve import resolve
 
 
 class Flags(BaseModel):
@@ -20,13 +21,13 @@ class Flags(BaseModel):
     """
 
     data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set"
+        description="folder of a data set, or its name: torchvision:NAME, hf:OWNER/NAME"
     )
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Field(description="folder to write")
 
 
 def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram data export")
-    splits = lay_out(flags.data, flags.out)
+    splits = lay_out(resolve(flags.data), flags.out)
     print(flags.out)
     say(f"{', '.join(splits)}: linked as CLIP_benchmark reads them")

@@ -17,6 +17,7 @@ from calligram.data.dataset import Shards
 from calligram.data.decode import picture_size
 from calligram.data.manifest import Manifest
 from calligram.data.place import Place
+from calligram.data.resolve import resolve
 from calligram.progress import track
 
 MOST_READ = 5000  # samples of a split that are looked at
@@ -30,19 +31,20 @@ class Flags(BaseModel):
     """
 
     data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set, or its URL"
+        description="folder of a data set, its URL, or its name: torchvision:NAME, hf:OWNER/NAME"
     )
     as_json: AsJson = False
 
 
 def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram data info")
-    manifest = Manifest.load(flags.data)
+    data = resolve(flags.data)
+    manifest = Manifest.load(data)
     facts: dict[str, Any] = {
         "name": manifest.name,
         "licence": manifest.licence,
         "classes": len(manifest.class_names),
-        "splits": {split: split_facts(flags.data, manifest, split) for split in manifest.splits},
+        "splits": {split: split_facts(data, manifest, split) for split in manifest.splits},
     }
     if flags.as_json:
         print(json.dumps(facts, indent=1, ensure_ascii=False))

@@ -15,6 +15,7 @@ from calligram.data.bad import BadSample
 from calligram.data.dataset import Shards
 from calligram.data.permute import mix, permute
 from calligram.data.place import Place
+from calligram.data.resolve import resolve
 from calligram.errors import UserError
 from calligram.eval.sheet import contact_sheet
 
@@ -26,7 +27,7 @@ class Flags(BaseModel):
     """Draws samples of a data set at random and writes them as one picture, each with its first caption."""
 
     data: Annotated[Place, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")] = Field(
-        description="folder of a data set, or its URL"
+        description="folder of a data set, its URL, or its name: torchvision:NAME, hf:OWNER/NAME"
     )
     num_samples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = Field(36, ge=1, le=400, description="samples to show")
     out: Path = Field(Path("samples.png"), description="picture to write, .png or .jpg")
@@ -37,7 +38,7 @@ class Flags(BaseModel):
 def main(args: list[str]) -> None:
     flags = parse(Flags, args, prog="calligram data show")
     check_output(flags.out, "--out", PICTURE_SUFFIXES)
-    shards = Shards(flags.data, flags.split)
+    shards = Shards(resolve(flags.data), flags.split)
     numbers = permute(np.arange(min(flags.num_samples, len(shards))), len(shards), mix(flags.seed))
     pictures, captions = [], []
     for number in numbers.tolist():
