@@ -89,7 +89,8 @@ def run_cells(
     Several processes measure what only CLIP reads together, each embedding its share of the pictures, and take the
     other cells in turn.
     """
-    wanted = {cell.key: cell for cell in cells if cell.reason is None}
+    wanted = {cell.key: cell for cell in reversed(cells) if cell.reason is None}
+    wanted = dict(reversed(wanted.items()))  # of the same figures the first that asks for them
     kept = {key: found for key in wanted if crew.is_main and (found := store.read(key)) is not None}
     pending = [wanted[key] for key in crew.agreed([key for key in wanted if key not in kept])]
     if kept:

@@ -70,8 +70,8 @@ def read_results(run: Path, kind: str) -> dict[str, float] | None:
     for path in (run / RESULTS, run.parent / RESULTS):
         if path.is_file():
             try:
-                results = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError):
+                results = _flat(dict(json.loads(path.read_text(encoding="utf-8"))))
+            except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{path} is not what `calligram evaluate` writes: delete it, or evaluate again"
                 ) from None
@@ -80,6 +80,15 @@ def read_results(run: Path, kind: str) -> dict[str, float] | None:
             own = {name: value for name, value in results.items() if name.startswith(f"{kind}.")}
             return results if path.parent == run else own or None
     return None
+
+
+def _flat(results: dict[str, Any]) -> dict[str, float]:
+    """Of one model on one data set as `--out DIR` writes it, or as `--out FILE.json`; of several nothing is said."""
+    if "rows" not in results:
+        return results
+    rows = results["rows"]
+    is_one = len({(row["model"], row["data"]) for row in rows}) == 1
+    return {row["metric"]: row["value"] for row in rows} if is_one else {}
 
 
 def _has_twin(run: Path, kind: str) -> bool:
