@@ -51,8 +51,9 @@ class DataSet:
 
 def identify(kind: Kind, where: str, loader: Loader) -> Part:
     """Of a run from its files, of a model of others from the loaded one."""
-    if kind == "space" and not _is_model(where):
-        return Part(where, _hash({"space": where, "file": _file_digest(where)}), None)
+    if kind == "space" and not _is_clip(where):
+        file = _file_digest(where.rpartition(":")[2])  # such as inception:FILE
+        return Part(where, _hash(["space", file or where]), None)
     if is_foreign(where):
         clip = loader.clip(where)
         count = sum(x.numel() for x in clip.model.parameters())
@@ -95,8 +96,10 @@ def _run_digest(run: Path) -> str:
     return _hash(facts)
 
 
-def _is_model(where: str) -> bool:
-    return is_foreign(where) or (Path(where) / runs.CONFIG).is_file()
+def _is_clip(where: str) -> bool:
+    """Whether a space is that of a CLIP, and not one by its name or from a file."""
+    is_file = Path(where.rpartition(":")[2]).is_file()
+    return not is_file and (is_foreign(where) or (Path(where) / runs.CONFIG).is_file())
 
 
 def _file_digest(path: Path | str) -> str | None:

@@ -51,16 +51,18 @@ class Loader:
 def load(kind: str, place: Path | str, device: torch.device | str = "cpu") -> Any:
     """A model, of which a CLIP has been found sound."""
     if kind == "space":
-        return load_space(str(place))
+        return load_space(str(place), device)
     model = LOADERS[kind](place, device)
     if kind == "clip":
         check_clip(model, str(place))
     return model
 
 
-def load_space(name: str) -> Any:
+def load_space(name: str, device: torch.device | str) -> Any:
     try:
         spaces = importlib.import_module(SPACES)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != SPACES:
+            raise
         raise UserError(f"--space {name}: no space to compare pictures in is installed; leave it out") from None
-    return spaces.load_space(name)
+    return spaces.load_space(name, device)

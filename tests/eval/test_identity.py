@@ -63,6 +63,18 @@ def test_a_model_of_others_is_known_by_its_loaded_weights(tiny_runs, monkeypatch
     assert loader.clip(str(tiny_runs.clip)) is loader.clip(str(tiny_runs.clip))  # and stays for what is measured on it
 
 
+def test_a_space_is_known_by_its_clip_its_file_or_its_name(tiny_runs, tmp_path):
+    def digest(where) -> str:
+        return identify("space", str(where), Loader()).digest
+
+    assert digest(tiny_runs.clip) == identify("clip", str(tiny_runs.clip), Loader()).digest
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / f"inception_{name}.pth").write_bytes(content)
+    one, same, other = (tmp_path / f"inception_{name}.pth" for name in "abc")
+    assert digest(one) == digest(f"inception:{one}") == digest(same) != digest(other)
+    assert digest("pixels") != digest("edges")
+
+
 def test_data_is_known_by_samples_and_words(tiny_runs, tmp_path):
     manifest = Manifest.load(tiny_runs.shards)
     shutil.copytree(tiny_runs.shards, tmp_path / "shards")

@@ -1,5 +1,6 @@
 """Measures models on data sets: every task that fits, one table."""
 
+import importlib
 import json
 import pkgutil
 import time
@@ -23,6 +24,7 @@ from calligram.eval import tasks
 # by the names of their files: what is in them takes torch, and with it seconds, to be read
 TASKS = sorted(name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(tasks.__path__))
 JSON = ".json"
+RESOLVER = "calligram.data.resolve"  # of data that is not ours
 Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="RUN")]
 Run = Annotated[str | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the only CLIP there is)")]
 
@@ -106,7 +108,7 @@ def evaluate(flags: Evaluate, processes: Processes) -> tuple[dict[str, Any], boo
         say(note)
     loader = Loader(device)
     with processes.main_first():
-        data = read_data({word: place(word) for word in flags.data}, config)
+        data = read_data({word: _resolve(word) for word in flags.data}, config)
         is_one = is_flat(systems) and len(data) == 1
         if flags.out is not None and flags.folder is None and not is_one:
             raise UserError(f"--out {flags.out}: several models or data sets do not fit one list: give a folder")
@@ -118,6 +120,17 @@ def evaluate(flags: Evaluate, processes: Processes) -> tuple[dict[str, Any], boo
     outcomes = run_cells(cells, config, loader, Store(flags.folder), crew, say)
     seconds = time.monotonic() - begin
     return as_results(systems, data, cells, outcomes, parts, config, machine(device), started, seconds), is_one
+
+
+def _resolve(word: str) -> Path | str:
+    """Where the manifest of a data set is: that of its folder or URL, or one that is made for data of others."""
+    try:
+        resolver = importlib.import_module(RESOLVER)
+    except ModuleNotFoundError as error:
+        if error.name != RESOLVER:
+            raise
+        return place(word)
+    return resolver.resolve(word)
 
 
 def _check_out(flags: Evaluate) -> None:
