@@ -30,7 +30,7 @@ def test_differences_stand_in_a_table(folders, capsys):
     assert lines[0] == "m, d" and lines[1].split()[:3] == ["metric", "first", "second"]
     assert lines[2].split() == ["clip.a", "0.5", "0.56", "+0.06", "+0.01", "to", "+0.11", "*"]
     assert not lines[3].endswith("*") and max(map(len, lines)) <= 80
-    assert "not the same data: d differs by its digest" in err and f"1 figures stand only in {folders[0]}" in err
+    assert "not the same data: d differs by its digest" in err and f"only in {folders[0]}: 1 figure\n" in err
 
 
 def test_the_same_as_json(folders, capsys):

@@ -61,7 +61,7 @@ def test_of_several_models_those_of_the_same_name_are_compared():
     b = results(row("a", 3.0, model="n"), row("a", 2.0, model="o"))
     found, only_a, only_b = compare(a, b)
     assert [(each.model, each.difference) for each in found] == [("n", -2.0)] and (only_a, only_b) == (1, 1)
-    with pytest.raises(UserError, match="nothing is in common: m, n on d on one side, o on d on the other"):
+    with pytest.raises(UserError, match="nothing is in common: m, n on d on one side, o on d, e on the other"):
         compare(a, results(row("a", 2.0, model="o"), row("a", 2.0, model="o", data="e")))
 
 

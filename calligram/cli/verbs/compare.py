@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from pydantic import BaseModel, Field
 
-from calligram.cli.console import say
+from calligram.cli.console import counted, say
 from calligram.cli.fields import AsJson
 from calligram.cli.flags import parse
 from calligram.cli.table import print_table
@@ -40,7 +40,7 @@ def main(args: list[str]) -> None:
         print_differences(found)
     for count, place in ((only_first, flags.first), (only_second, flags.second)):
         if count:
-            say(f"{count} figures stand only in {place}")
+            say(f"only in {place}: {counted(count, 'figure')}")
 
 
 def print_differences(found: list[Difference]) -> None:
