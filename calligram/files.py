@@ -1,5 +1,6 @@
-"""Tensors in files that others may read, too."""
+"""Files that others may read, too: tensors; and any content, of which nobody sees the half."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
 
 _UMASK = os.umask(0)  # it can only be asked for by setting it; here, before there are threads
 os.umask(_UMASK)
+
+
+def write_aside(path: Path, content: bytes) -> None:
+    """Write a file and rename it: whoever finds it finds all of it, also after a kill."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
 
 
 def save_tensors(tensors: "Mapping[str, Tensor]", path: Path, metadata: dict[str, str] | None = None) -> None:

@@ -5,6 +5,7 @@ events, and one folder a checkpoint, ``step_000500/`` with ``model.safetensors``
 """
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ TEXT_TOKENIZER = "text_tokenizer.json"
 LORA_SCALING = "lora_scaling"  # what a low-rank update is multiplied by; it lies with the weights
 SAMPLES = "samples"  # a folder of pictures, what a model did at some steps of its training
 IMAGE_TOKENIZER = "image_tokenizer"  # a folder with a config and weights of its own
+# what lies with the weights beside them: LoRA's factor, and what batch normalisation keeps
+NOT_TRAINED = (f".{LORA_SCALING}", ".running_mean", ".running_var", ".num_batches_tracked")
 _STEP = re.compile(r"step_(\d{6,})$")
 
 
@@ -86,6 +89,18 @@ def read_weights(path: Path) -> "dict[str, Tensor]":
         return with_lora_merged(load_file(path))
     except SafetensorError as error:
         raise UserError(f"{path} is not a safetensors file: {error}") from None
+
+
+def count_parameters(weights: Path) -> int:
+    """Trained numbers in a weights file, without loading them: its header has the shapes."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            names = [name for name in file.keys() if not name.endswith(NOT_TRAINED)]  # noqa: SIM118
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise UserError(f"{weights} is not a safetensors file: {error}") from None
 
 
 def with_lora_merged(tensors: "dict[str, Tensor]") -> "dict[str, Tensor]":

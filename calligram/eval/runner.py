@@ -6,24 +6,21 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from calligram import runs
-from calligram.clip.weights.source import is_foreign
-from calligram.clip.zero_shot import load_clip
-from calligram.dalle.draw import load_dalle
 from calligram.data.manifest import Manifest
 from calligram.errors import UserError
 from calligram.eval import features
 from calligram.eval import tasks as tasks_package
-from calligram.eval.task import EvalConfig, EvalTask, Models
-from calligram.tokenizers.run import load_tokenizer
-
-LOADERS = {"clip": load_clip, "tokenizer": load_tokenizer, "dalle": load_dalle}
+from calligram.eval.loading import load
+from calligram.eval.systems import kind_of
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value
+from calligram.files import write_aside
 
 
 @cache
@@ -54,17 +51,15 @@ def check_tasks(names: Sequence[str]) -> None:
 
 def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> Models:
     """Load runs by their type. The tokenizer of a DALL-E is evaluated with it unless another is named."""
-    found: dict[str, object] = {}
+    found: dict[str, Path] = {}
     for folder in folders:
-        kind = "clip" if is_foreign(folder) else runs.read_config(folder)["type"]
-        if kind not in LOADERS:
-            raise UserError(f"{folder} is a {kind!r} run, which nothing here can evaluate")
+        kind = kind_of(folder)
         if kind in found:
             raise UserError(f"{folder} is a second {kind} run: evaluate one of each type at a time")
-        found[kind] = LOADERS[kind](folder, device)
-    models = Models(**found)  # pyright: ignore[reportArgumentType]
+        found[kind] = folder
+    models = Models(**{kind: load(kind, folder, device) for kind, folder in found.items()})
     if models.tokenizer is None and models.dalle is not None:
-        models = Models(models.clip, models.dalle.image_tokenizer, models.dalle)
+        models = replace(models, tokenizer=models.dalle.image_tokenizer)
     return models
 
 
@@ -77,13 +72,10 @@ def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequen
     results: dict[str, float] = {}
     for each in chosen:
         if models.has(each.needs) and each.applies_to(manifest, config):
-            found = {
-                name: float(value)
-                for name, value in each.run(models, data, config)
-                if not isinstance(value, Image.Image)
-            }
+            values = measure(each, models, data, config)
+            found = {name: float(value) for name, value in values.items() if not isinstance(value, Image.Image)}
             if names and not found:
-                raise UserError(f"task {each.name} finds nothing to measure in {data}")
+                raise UserError(nothing_in(each, data))
             results |= found
         elif names:
             why = f"it needs a {' and a '.join(each.needs)} run" if not models.has(each.needs) else "not on this data"
@@ -93,7 +85,20 @@ def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequen
     return results
 
 
+def measure(each: EvalTask, models: Models, data: Path | str, config: EvalConfig) -> dict[str, Value]:
+    """What a task yields, by dotted name. It sees no more of models and config than it says that it depends on."""
+    handed = Models(**{kind: getattr(models, kind) for kind in each.takes()})
+    values: dict[str, Value] = {}
+    for name, value in each.run(handed, data, each.narrowed(config)):
+        assert name not in values, f"task {each.name} yields {name} twice"
+        values[name] = value
+    return values
+
+
+def nothing_in(each: EvalTask, data: Path | str) -> str:
+    return f"task {each.name} finds nothing to measure in {data}"
+
+
 def write_results(results: dict[str, float], path: Path) -> None:
     """``results.json``: one flat object, dotted key → number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    write_aside(path, (json.dumps(results, indent=1) + "\n").encode())

@@ -59,6 +59,16 @@ class EvalTask:
 
     name: ClassVar[str]
     needs: ClassVar[tuple[Kind, ...]]
+    version: ClassVar[int] = 1  # one more whenever its figures come out otherwise: kept ones are then measured anew
+    reads: ClassVar[tuple[str, ...] | None] = None  # the fields of EvalConfig that it depends on; None: all
+
+    def takes(self) -> tuple[Kind, ...]:
+        """The models that it is handed: those it needs, and to judge drawings the CLIP that picks among them."""
+        return (*self.needs, "clip") if "dalle" in self.needs and "clip" not in self.needs else self.needs
+
+    def narrowed(self, whole: EvalConfig) -> EvalConfig:
+        """What it is handed of the config: fields that it does not depend on stand at their defaults."""
+        return whole if self.reads is None else EvalConfig(**{name: getattr(whole, name) for name in self.reads})
 
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
         """Whether this data set has what the task reads."""

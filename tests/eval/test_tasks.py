@@ -1,6 +1,7 @@
 """Every evaluation task: found by itself, runs on tiny models, and its figures mean what they say."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -15,13 +16,21 @@ from calligram.data.sources.shapes import ShapesSource
 from calligram.data.writer import write_shards
 from calligram.errors import UserError
 from calligram.eval import runner
-from calligram.eval.runner import evaluate, load_models, tasks
+from calligram.eval.estimate import Estimate
+from calligram.eval.runner import evaluate, load_models, measure, tasks
 from calligram.eval.task import EvalConfig, Models
 from calligram.eval.tasks import completion
 from calligram.eval.tasks.composition import choose_orders, draw_orders, is_right, judge, summarise
 from calligram.pictures import to_tensor
 
 SMALL = EvalConfig(num_captions=3, num_candidates=2)
+# no means over samples: counts, facts of a model, and what a whole split says about a vocabulary
+EXACT = re.compile(r"num_\w+$|\.tokens_per_picture$|\.kept_tokens$|\.usage$|\.perplexity$")
+# those whose figures are bare numbers still; a task that is not among them has to give intervals
+WITHOUT_INTERVALS = {
+    *("completion", "composition", "generative-zero-shot", "likelihood", "negatives", "reconstruction"),
+    *("retrieval", "zero-shot"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +48,37 @@ def test_the_tasks_are_found():
 
 
 @pytest.mark.parametrize("name", sorted(tasks()))
-def test_every_task_yields_finite_numbers_under_dotted_names(name, models, tiny_runs):
-    found = evaluate(models, tiny_runs.shards, SMALL, [name])
-    assert found
-    for key, value in found.items():
-        assert key.split(".")[0] in ("clip", "tokenizer", "dalle") and " " not in key
+def test_every_task_keeps_its_promises(name, models, tiny_runs):
+    """Dotted names of a part that it needs; finite numbers within their intervals; the same when asked again."""
+    task = tasks()[name]
+    values = measure(task, models, tiny_runs.shards, SMALL)
+    numbers = {key: value for key, value in values.items() if not isinstance(value, Image.Image)}
+    assert numbers
+    for key in values:
+        assert re.fullmatch(r"(clip|tokenizer|dalle)(\.[a-z0-9_]+)+", key) and key.split(".")[0] in task.needs
+    for key, value in numbers.items():
         # a category of which no caption was drawn is absent, not a NaN
-        assert math.isfinite(value), key
+        assert math.isfinite(float(value)), key
+        if isinstance(value, Estimate):
+            assert value.low <= value.value <= value.high and value.count >= 1, key
+    again = measure(task, models, tiny_runs.shards, SMALL)
+    assert {key: value for key, value in again.items() if key in numbers} == numbers
+    assert evaluate(models, tiny_runs.shards, SMALL, [name]) == {key: float(value) for key, value in numbers.items()}
+
+
+@pytest.mark.parametrize("name", sorted(set(tasks()) - WITHOUT_INTERVALS))
+def test_what_is_measured_on_samples_has_an_interval(name, models, tiny_runs):
+    values = measure(tasks()[name], models, tiny_runs.shards, SMALL)
+    bare = [key for key, value in values.items() if isinstance(value, int | float)]
+    assert [key for key in bare if not EXACT.search(key)] == []
+    assert len(bare) < len(values)
+
+
+@pytest.mark.parametrize("name", sorted(tasks()))
+def test_a_task_depends_on_fields_that_there_are(name):
+    task = tasks()[name]
+    assert set(task.reads or ()) <= EvalConfig.model_fields.keys()
+    assert set(task.needs) <= set(task.takes()) <= {"clip", "tokenizer", "dalle", "space"} and task.version >= 1
 
 
 def test_shares_are_shares(results):

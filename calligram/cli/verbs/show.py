@@ -16,8 +16,6 @@ from calligram.cli.table import megabytes, print_list, sparkline
 from calligram.errors import UserError
 
 RESULTS = "results.json"
-# what batch normalisation keeps beside its parameters
-NOT_TRAINED = (".lora_scaling", ".running_mean", ".running_var", ".num_batches_tracked")
 
 
 class Flags(BaseModel):
@@ -43,7 +41,7 @@ def describe(run: Path) -> dict[str, Any]:
     has_weights = bool(checkpoints) or (run / runs.MODEL).is_file()
     return {
         "type": config["type"],
-        "parameters": count_parameters(runs.weights(run)) if has_weights else None,
+        "parameters": runs.count_parameters(runs.weights(run)) if has_weights else None,
         "steps": runs.step_of(checkpoints[-1]) if checkpoints else 0,
         "planned_steps": config.get("train", {}).get("steps"),
         "last": metrics[-1] if metrics else None,
@@ -53,18 +51,6 @@ def describe(run: Path) -> dict[str, Any]:
         "config": flatten(config),
         "results": read_results(run, config["type"]),
     }
-
-
-def count_parameters(weights: Path) -> int:
-    """Trained numbers in a weights file, without loading them: its header has the shapes."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights, framework="pt") as file:
-            names = [name for name in file.keys() if not name.endswith(NOT_TRAINED)]  # noqa: SIM118
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    except SafetensorError as error:
-        raise UserError(f"{weights} is not a safetensors file: {error}") from None
 
 
 def size_of(folder: Path) -> int:
@@ -84,8 +70,8 @@ def read_results(run: Path, kind: str) -> dict[str, float] | None:
     for path in (run / RESULTS, run.parent / RESULTS):
         if path.is_file():
             try:
-                results = dict(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, TypeError):
+                results = _flat(dict(json.loads(path.read_text(encoding="utf-8"))))
+            except (ValueError, TypeError, KeyError):
                 raise UserError(
                     f"{path} is not what `calligram evaluate` writes: delete it, or evaluate again"
                 ) from None
@@ -94,6 +80,15 @@ def read_results(run: Path, kind: str) -> dict[str, float] | None:
             own = {name: value for name, value in results.items() if name.startswith(f"{kind}.")}
             return results if path.parent == run else own or None
     return None
+
+
+def _flat(results: dict[str, Any]) -> dict[str, float]:
+    """Of one model on one data set as `--out DIR` writes it, or as `--out FILE.json`; of several nothing is said."""
+    if "rows" not in results:
+        return results
+    rows = results["rows"]
+    is_one = len({(row["model"], row["data"]) for row in rows}) == 1
+    return {row["metric"]: row["value"] for row in rows} if is_one else {}
 
 
 def _has_twin(run: Path, kind: str) -> bool:
