@@ -35,16 +35,21 @@ def can_learn(data: Manifest, config: EvalConfig) -> bool:
 def lesson(clip: ClipPipeline, data: Path | str, config: EvalConfig, max_classes: int | None = None) -> Lesson | None:
     """The first pictures of both splits that have a class; of the most frequent classes in train where there are more.
 
-    None where fewer than two classes are left, or no picture to ask about.
+    A picture of a class that train does not have is asked about, too, and will be got wrong. None where there are fewer
+    than two classes to learn, or no picture to ask about.
     """
     train = embed_classed(clip, data, TRAIN, config.max_train_samples)
     test = embed_classed(clip, data, config.split, config.max_samples)
     if not len(train[1]) or not len(test[1]):
         return None
-    classes = most_frequent(train[1].numpy(), max_classes or len(train[1]))
-    parts: list[NDArray] = []
-    for vector, number in (train, test):
-        rows = np.isin(number.numpy(), classes)
-        parts += [vector.numpy()[rows], number.numpy()[rows]]
-    found = Lesson(*parts)
-    return found if len(classes) > 1 and len(found.test_B) else None
+    found = Lesson(*(part.numpy() for part in (*train, *test)))
+    learnt = most_frequent(found.train_N, len(found.train_N))
+    if max_classes is not None and len(learnt) > max_classes:
+        learnt = most_frequent(found.train_N, max_classes)
+        found = _of_classes(found, learnt)
+    return found if len(learnt) > 1 and len(found.test_B) else None
+
+
+def _of_classes(found: Lesson, classes: NDArray) -> Lesson:
+    train, test = np.isin(found.train_N, classes), np.isin(found.test_B, classes)
+    return Lesson(found.train_NE[train], found.train_N[train], found.test_BE[test], found.test_B[test])

@@ -11,7 +11,7 @@ from calligram.eval.tasks.robustness import damages
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
     rng = np.random.default_rng(0)
-    pixels = np.kron(rng.integers(40, 200, (8, 8, 3)), np.ones((8, 8, 1)))
+    pixels = np.kron(rng.integers(40, 200, (22, 22, 3)), np.ones((3, 3, 1)))
     return Image.fromarray(pixels.astype(np.uint8))
 
 
@@ -42,12 +42,12 @@ def test_figures_of_the_paper_are_kept(picture):
     rng = np.random.default_rng(0)
     noise = np.asarray(CORRUPTIONS["gaussian_noise"](grey, 1, rng), float).std() / 255
     assert noise == pytest.approx(0.08, rel=0.02)
-    bright = np.asarray(CORRUPTIONS["brightness"](grey, 3, rng))
-    assert bright.min() == bright.max() == round(128 + 0.3 * 255)
+    bright = np.asarray(CORRUPTIONS["brightness"](grey, 2, rng))
+    assert bright.min() == bright.max() == 128 + 51  # 0.2 of 255
     flat = np.asarray(CORRUPTIONS["contrast"](picture, 5, rng), float).std((0, 1))
     assert flat == pytest.approx(0.05 * np.asarray(picture, float).std((0, 1)), abs=0.5)
-    black = CORRUPTIONS["brightness"](Image.new("RGB", (4, 4)), 1, rng)
-    assert np.asarray(black).min() == np.asarray(black).max() == 26  # 0.1 of 255
+    black = CORRUPTIONS["brightness"](Image.new("RGB", (4, 4)), 2, rng)
+    assert np.asarray(black).min() == np.asarray(black).max() == 51
 
 
 def test_fewer_pixels_hold_less(picture):
