@@ -44,6 +44,14 @@ class EvalConfig(BaseModel):
     split: str = Field(default="test", description="split to evaluate on")
     holdout_split: str = Field(default="holdout", description="split of held-out combinations, where the data has one")
     max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most, for tasks that read")
+    max_train_samples: int = Field(
+        default=10_000, ge=2, description="pictures of the split train at most, for tasks that learn from features"
+    )
+    max_probe_classes: int = Field(
+        default=100, ge=2, description="classes at most that a probe learns, the most frequent ones: its time grows so"
+    )
+    num_draws: int = Field(default=3, ge=1, description="draws of the few pictures a class that few-shot learns from")
+    num_corrupted: int = Field(default=300, ge=1, description="pictures to damage in each of 21 ways")
     num_captions: int = Field(
         default=300, ge=3, description="captions to draw, or pictures, for tasks that take long for each"
     )

@@ -31,9 +31,28 @@ def false_caption(
         for group in _shuffled(rng, changes(claims)):
             for changed in _shuffled(rng, group):
                 if _names_only(classes, changed) and not all_right(scene, changed):
-                    ways = phrasings(changed)
-                    return ways[phrasings(claims).index(caption) % len(ways)], changed
+                    return say_alike(caption, claims, changed), changed
     raise ValueError(f"nothing can be said wrongly in {caption!r}")
+
+
+def changes_by_kind(claims: Claims, holdout: bool = False) -> dict[str, list[Claims]]:
+    """What one could say instead, by what is changed (arXiv 2306.14610); true or not is another question."""
+    found = {
+        "swap_colour": _exchange(claims, "colour"),
+        "swap_size": _exchange(claims, "size"),
+        "reverse_relation": _other_way_round(claims)[0],
+        "replace_object": _with_any(claims, "shape", SHAPES),
+        "replace_colour": _with_any(claims, "colour", COLOURS),
+        "change_count": [claims.model_copy(update={"count": count}) for count in COUNT_WORDS] if claims.count else [],
+    }
+    classes = CLASSES if holdout else SEEN_CLASSES
+    return {kind: [each for each in changed if _names_only(classes, each)] for kind, changed in found.items()}
+
+
+def say_alike(caption: str, claims: Claims, changed: Claims) -> str:
+    """Changed claims in the words in which the caption says its own."""
+    ways = phrasings(changed)
+    return ways[phrasings(claims).index(caption) % len(ways)]
 
 
 def _other_way_round(claims: Claims) -> list[list[Claims]]:

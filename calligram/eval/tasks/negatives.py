@@ -9,10 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from calligram.data.dataset import Shards
-from calligram.eval.pictures import read_picture
-from calligram.eval.task import EvalConfig, EvalTask, Models
-from calligram.progress import track
+from calligram.eval.estimate import mean
+from calligram.eval.features import embed_split
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value
 
 NUM_PAIRS = 1000
 
@@ -23,26 +22,25 @@ class Negatives(EvalTask):
     name = "negatives"
     needs = ("clip",)
 
-    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
-        assert models.clip is not None
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         clip = models.clip
-        shards = Shards(data, config.split)
-        if not shards[0].negatives:
+        assert clip is not None
+        if not embed_split(clip, data, config.split, 1).metas[0].get("negatives"):
             return
-        count = min(len(shards), config.max_samples, NUM_PAIRS)
-        records = [shards[i] for i in track(range(count), "read negatives")]
+        found = embed_split(clip, data, config.split, min(config.max_samples, NUM_PAIRS))
+        said = list(zip(found.captions, found.metas, strict=True))
+        rows = [row for row, (captions, meta) in enumerate(said) if captions and meta.get("negatives")]
         # captions in turn: the first one says most
-        right = [record.captions[i % len(record.captions)] for i, record in enumerate(records)]
-        wrong = [record.negatives[i % len(record.captions)] for i, record in enumerate(records)]
-        image_BE = models.clip.embed_prepared([read_picture(record, clip) for record in records])
-        nearer_BE = models.clip.embed_texts(right, strict=False) - models.clip.embed_texts(wrong, strict=False)
-        verdicts = ((image_BE * nearer_BE).sum(-1) > 0).tolist()
+        right = [said[row][0][row % len(said[row][0])] for row in rows]
+        wrong = [said[row][1]["negatives"][row % len(said[row][0])] for row in rows]
+        nearer_BE = clip.embed_texts(right, strict=False) - clip.embed_texts(wrong, strict=False)
+        verdicts = ((found.image_BE[rows] * nearer_BE).sum(-1) > 0).tolist()
 
         groups: dict[str, list[bool]] = defaultdict(list)
-        for record, verdict in zip(records, verdicts, strict=True):
+        for row, verdict in zip(rows, verdicts, strict=True):
             groups["accuracy"].append(verdict)
-            if "kind" in record.meta:
-                groups[f"kind_{record.meta['kind'].replace('-', '_')}"].append(verdict)
-        for name, found in groups.items():
-            yield f"clip.negatives.{name}", sum(found) / len(found)
-        yield "clip.negatives.num_samples", count
+            if "kind" in (meta := said[row][1]):
+                groups[f"kind_{meta['kind'].replace('-', '_')}"].append(verdict)
+        for name, each in groups.items():
+            yield f"clip.negatives.{name}", mean(each)
+        yield "clip.negatives.num_samples", len(rows)
