@@ -18,7 +18,7 @@ from calligram.clip.zero_shot import load_clip
 from calligram.dalle.draw import load_dalle
 from calligram.data.manifest import Manifest
 from calligram.errors import UserError
-from calligram.eval import features
+from calligram.eval import features, sets
 from calligram.eval import tasks as tasks_package
 from calligram.eval.task import EvalConfig, EvalTask, Models
 from calligram.tokenizers.run import load_tokenizer
@@ -71,6 +71,7 @@ def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> 
 def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequence[str] = ()) -> dict[str, float]:
     """Run the named tasks, or all that fit the models and the data. Keys are dotted names."""
     features.forget()
+    sets.forget()
     manifest = Manifest.load(data)
     manifest.shards(config.split)
     chosen = [task(name) for name in names] or list(tasks().values())
