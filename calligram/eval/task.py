@@ -58,7 +58,7 @@ class EvalConfig(BaseModel):
         default=5000, ge=1, description="training pictures at most among which those nearest to drawings are looked for"
     )
     num_probe_pictures: int = Field(
-        default=2000, ge=10, description="training pictures at most for the classifier on the decoder's features"
+        default=1000, ge=10, description="training pictures at most for the classifier on the decoder's features"
     )
     train_split: str = Field(default="train", description="split that the models were trained on")
     lpips: str | None = Field(

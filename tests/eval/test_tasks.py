@@ -1,6 +1,7 @@
 """Every evaluation task: found by itself, runs on tiny models, and its figures mean what they say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,17 +17,21 @@ from calligram.data.writer import write_shards
 from calligram.errors import UserError
 from calligram.eval import runner
 from calligram.eval.runner import evaluate, load_models, tasks
+from calligram.eval.spaces import ClipSpace
 from calligram.eval.task import EvalConfig, Models
 from calligram.eval.tasks import completion
 from calligram.eval.tasks.composition import choose_orders, draw_orders, is_right, judge, summarise
 from calligram.pictures import to_tensor
 
-SMALL = EvalConfig(num_captions=3, num_candidates=2)
+SMALL = EvalConfig(num_captions=3, num_candidates=2, num_drawings=9, num_variants=3)
+NEEDS_WEIGHTS = {"lpips"}  # of a network that is not here; tests/eval/test_writers.py makes some up
 
 
 @pytest.fixture(scope="module")
 def models(tiny_runs) -> Models:
-    return load_models([tiny_runs.tokenizer, tiny_runs.clip, tiny_runs.dalle])
+    loaded = load_models([tiny_runs.tokenizer, tiny_runs.clip, tiny_runs.dalle])
+    assert loaded.clip is not None
+    return replace(loaded, space=ClipSpace(loaded.clip, "clip_tiny"))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,7 @@ def test_the_tasks_are_found():
     assert {"zero-shot", "retrieval", "negatives", "reconstruction", "likelihood", "composition"} <= set(tasks())
 
 
-@pytest.mark.parametrize("name", sorted(tasks()))
+@pytest.mark.parametrize("name", sorted(tasks().keys() - NEEDS_WEIGHTS))
 def test_every_task_yields_finite_numbers_under_dotted_names(name, models, tiny_runs):
     found = evaluate(models, tiny_runs.shards, SMALL, [name])
     assert found
@@ -233,7 +238,7 @@ def test_reranking_can_only_choose_among_the_candidates(tiny_runs, models):
     ranked = judge(order, candidates, models.clip)
     assert ranked.scores is not None and ranked.scores[0] >= ranked.scores[1]
     assert not ranked.first_right and ranked.best_right == torch.equal(ranked.images[0], candidates[1])
-    assert dict(summarise([ranked, alone]))["all_right"] == ranked.best_right / 2
+    assert float(dict(summarise([ranked, alone]))["all_right"]) == ranked.best_right / 2
 
 
 def test_kinds_and_categories_keep_their_own_figures(tiny_runs, models):

@@ -24,7 +24,7 @@ from calligram.eval.task import EvalConfig, EvalTask, Models, Value
 
 MAX_CLASSES = 100  # a solver's step takes as long as there are classes
 VALIDATION = 0.2  # of the training pictures: they choose the layer
-STEPS = 200  # of the solver at most
+STEPS = 100  # of the solver at most
 
 
 class DecoderProbe(EvalTask):

@@ -27,7 +27,8 @@ class Neighbours(EvalTask):
     """Shares of drawings no farther from a training picture than half, and than 5 %, of the unseen real ones are.
 
     0.5 and 0.05 are what pictures of the same source give; far more is memory. Distances are those of the space,
-    and ``distance`` beside ``test_distance`` their means. ``num_neighbours`` bounds the training pictures.
+    and ``distance`` beside ``test_distance`` their means. No more than ``num_neighbours`` training pictures are looked at;
+    ``searched`` is their share: a copy of another is not noticed, so ask for all where it has to be certain.
     """
 
     name = "neighbours"
@@ -51,6 +52,7 @@ class Neighbours(EvalTask):
         yield f"{name}.distance", mean(distance_B)
         yield f"{name}.test_distance", mean(test_B)
         yield f"{name}.num_training_pictures", len(seen)
+        yield f"{name}.searched", len(seen) / Manifest.load(data).num_samples(config.train_split)
         numbers = [seen.numbers[i] for i in nearest_B.tolist()]
         yield f"{name}.pairs", pairs(drawings, distance_B, numbers, Shards(data, config.train_split), size)
 
