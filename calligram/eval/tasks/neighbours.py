@@ -27,8 +27,8 @@ class Neighbours(EvalTask):
     """Shares of drawings no farther from a training picture than half, and than 5 %, of the unseen real ones are.
 
     0.5 and 0.05 are what pictures of the same source give; far more is memory. Distances are those of the space,
-    and ``distance`` beside ``test_distance`` their means. No more than ``num_neighbours`` training pictures are looked at;
-    ``searched`` is their share: a copy of another is not noticed, so ask for all where it has to be certain.
+    and ``distance`` beside ``test_distance`` their means. Only ``num_neighbours`` training pictures are searched;
+    ``searched`` is their share, and a copy of another one is not noticed: ask for all where it has to be certain.
     """
 
     name = "neighbours"
