@@ -155,6 +155,7 @@ def test_rfid_of_a_tokenizer_that_loses_nothing_is_zero(models, tiny_runs, monke
     assert measured("rfid", models, tiny_runs)["tokenizer.rfid_clip_tiny"] < 1e-4 < lossy
 
 
+@pytest.mark.slow  # makes up 15 million weights
 def test_lpips_where_there_are_weights(models, tiny_runs, tmp_path):
     import torchvision
 

@@ -105,6 +105,7 @@ def test_inception_gives_2048_features(weights):
     assert space.embed(pictures(2, 32)[:0]).shape == (0, 2048)
 
 
+@pytest.mark.slow
 def test_inception_is_torch_fidelitys(tmp_path):
     module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="needs torch-fidelity")
     torch.manual_seed(0)
