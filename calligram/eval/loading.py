@@ -1,6 +1,5 @@
 """Models of runs and of others as they are needed, one system's at a time in memory."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from calligram.clip.zero_shot import ClipPipeline, load_clip
 from calligram.dalle.draw import load_dalle
 from calligram.errors import UserError
 from calligram.eval.soundness import check_clip
+from calligram.eval.spaces import load_space
 from calligram.eval.systems import Places
 from calligram.eval.task import Kind, Models
 from calligram.tokenizers.run import load_tokenizer
-
-SPACES = "calligram.eval.spaces"
 
 LOADERS: dict[str, Callable[..., Any]] = {"clip": load_clip, "tokenizer": load_tokenizer, "dalle": load_dalle}
 
@@ -56,13 +54,3 @@ def load(kind: str, place: Path | str, device: torch.device | str = "cpu") -> An
     if kind == "clip":
         check_clip(model, str(place))
     return model
-
-
-def load_space(name: str, device: torch.device | str) -> Any:
-    try:
-        spaces = importlib.import_module(SPACES)
-    except ModuleNotFoundError as error:
-        if error.name != SPACES:
-            raise
-        raise UserError(f"--space {name}: no space to compare pictures in is installed; leave it out") from None
-    return spaces.load_space(name, device)

@@ -3,7 +3,6 @@
 Times stand only under ``seconds`` and ``started``: all else is the same bytes whenever it is measured again.
 """
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 from calligram.eval.cells import Cell, Outcome
 from calligram.eval.clip_benchmark import write_clip_benchmark
 from calligram.eval.identity import DataSet
+from calligram.eval.page import as_csv, as_markdown, write_page
 from calligram.eval.product import Parts
 from calligram.eval.provenance import versions
 from calligram.eval.systems import System
@@ -21,7 +21,6 @@ from calligram.files import write_aside
 
 VERSION = 1
 FILE = "results.json"
-PAGE = "calligram.eval.page"
 
 Row = dict[str, Any]
 
@@ -83,15 +82,9 @@ def write_folder(results: dict[str, Any], folder: Path) -> None:
 
 
 def _write_pages(results: dict[str, Any], folder: Path) -> None:
-    try:
-        page = importlib.import_module(PAGE)
-    except ModuleNotFoundError as error:
-        if error.name != PAGE:
-            raise
-        return
-    write_aside(folder / "results.csv", page.as_csv(results).encode())
-    write_aside(folder / "results.md", page.as_markdown(results).encode())
-    page.write_page(results, folder)
+    write_aside(folder / "results.csv", as_csv(results).encode())
+    write_aside(folder / "results.md", as_markdown(results).encode())
+    write_page(results, folder)
 
 
 def flat(results: dict[str, Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from calligram.data.manifest import Manifest
 from calligram.errors import UserError
-from calligram.eval import features
+from calligram.eval import features, sets
 from calligram.eval import tasks as tasks_package
 from calligram.eval.loading import load
 from calligram.eval.systems import kind_of
@@ -66,6 +66,7 @@ def load_models(folders: Sequence[Path], device: torch.device | str = "cpu") -> 
 def evaluate(models: Models, data: Path | str, config: EvalConfig, names: Sequence[str] = ()) -> dict[str, float]:
     """Run the named tasks, or all that fit the models and the data. Keys are dotted names."""
     features.forget()
+    sets.forget()
     manifest = Manifest.load(data)
     manifest.shards(config.split)
     chosen = [task(name) for name in names] or list(tasks().values())

@@ -58,6 +58,20 @@ class EvalConfig(BaseModel):
     num_drawings: int = Field(
         default=500, ge=2, description="captions to draw once each, for tasks that compare sets of pictures"
     )
+    num_reference: int = Field(
+        default=2000, ge=4, description="real pictures of the split at most that such a set is compared with"
+    )
+    num_variants: int = Field(default=8, ge=2, description="drawings of one caption, to see how much they differ")
+    num_neighbours: int = Field(
+        default=5000, ge=1, description="training pictures at most among which those nearest to drawings are looked for"
+    )
+    num_probe_pictures: int = Field(
+        default=1000, ge=10, description="training pictures at most for the classifier on the decoder's features"
+    )
+    train_split: str = Field(default="train", description="split that the models were trained on")
+    lpips: str | None = Field(
+        default=None, description="file of torchvision's VGG-16 weights, for the perceptual distance of reconstructions"
+    )
     num_candidates: int = Field(default=16, ge=1, description="pictures drawn of each caption, of which CLIP picks one")
     seed: int = Field(default=0, ge=0, description="of the drawings")
 

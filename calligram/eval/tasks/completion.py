@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from calligram.dalle.completion import keep_rows
@@ -18,9 +19,14 @@ from calligram.dalle.draw import DallePipeline
 from calligram.dalle.sampling import sample
 from calligram.data.dataset import Shards
 from calligram.data.manifest import Manifest
-from calligram.eval.task import EvalConfig, EvalTask, Models
+from calligram.eval.estimate import Estimate, mean
+from calligram.eval.sheet import SheetRow, row_sheet
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value
 from calligram.eval.tasks.composition import Drawing, Order, choose_samples, is_right, judge, summarise
+from calligram.pictures import to_image
 from calligram.progress import Progress
+
+SHOWN = 8  # pictures in the report
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ class CompletionTask(EvalTask):
         return data.name == "shapes" and config.split in data.splits
 
     @torch.inference_mode()
-    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         assert models.dalle is not None
         dalle = models.dalle
         halves = read_halves(dalle, Shards(data, config.split), config.num_captions)
@@ -57,8 +63,11 @@ class CompletionTask(EvalTask):
         yield from (
             (f"dalle.completion.{name.replace('num_captions', 'num_samples')}", x) for name, x in figures(drawings)
         )
-        yield "dalle.completion.kept_tokens", sum(kept) / len(kept)
-        yield "dalle.completion.reconstructed_all_right", _ceiling(dalle, halves)
+        yield "dalle.completion.kept_tokens", mean(kept)
+        rebuilt = dalle.decode(torch.stack([half.tokens_N for half in halves])).cpu()
+        right = [is_right(image, half.order.claims) for image, half in zip(rebuilt, halves, strict=True)]
+        yield "dalle.completion.reconstructed_all_right", mean(right)
+        yield "dalle.completion.pictures", pictures_sheet(rebuilt, drawings)
 
 
 def complete(
@@ -86,11 +95,22 @@ def read_halves(dalle: DallePipeline, shards: Shards, number: int) -> list[Half]
     return [Half(order, dalle.encode(shards[i].square(size)[None])[0]) for i, order in choose_samples(shards, number)]
 
 
-def figures(drawings: list[Drawing]) -> Iterator[tuple[str, float]]:
+def figures(drawings: list[Drawing]) -> Iterator[tuple[str, float | Estimate]]:
     """Those of composition that say something here: all, and each kind."""
     return ((name, value) for name, value in summarise(drawings) if name.startswith(("all", "first", "num", "kind")))
 
 
-def _ceiling(dalle: DallePipeline, halves: list[Half]) -> float:
-    pixels = dalle.decode(torch.stack([half.tokens_N for half in halves])).cpu()
-    return sum(is_right(image, half.order.claims) for image, half in zip(pixels, halves, strict=True)) / len(halves)
+def pictures_sheet(rebuilt: Tensor, drawings: list[Drawing]) -> Image.Image:
+    """Pictures as their tokens have them, above the completions that were picked."""
+    number = min(SHOWN, len(drawings))
+    verdicts = ["right" if each.best_right else "wrong" for each in drawings[:number]]
+    captions = [each.order.caption for each in drawings[:number]]
+    completed = [to_image(each.images[0]) for each in drawings[:number]]
+    return row_sheet(
+        [
+            SheetRow(
+                "the picture, of which the upper half is given", [to_image(x) for x in rebuilt[:number]], captions
+            ),
+            SheetRow("the lower half drawn", completed, verdicts),
+        ]
+    )

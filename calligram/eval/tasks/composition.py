@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from PIL import Image
 from torch import Tensor
 
 from calligram.clip.zero_shot import ClipPipeline
@@ -21,9 +21,14 @@ from calligram.data.shapes.claims import Claims, category
 from calligram.data.shapes.judge import all_right
 from calligram.data.shapes.oracle import read_picture
 from calligram.data.shapes.scene import KINDS
+from calligram.eval.estimate import Estimate, mean
 from calligram.eval.rerank import rerank
-from calligram.eval.task import EvalConfig, EvalTask, Models
+from calligram.eval.sheet import contact_sheet
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value
+from calligram.pictures import to_image
 from calligram.progress import Progress
+
+SHOWN = 12  # drawings on the report's sheet, half of them wrong where there are so many
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Composition(EvalTask):
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
         return data.name == "shapes" and config.split in data.splits
 
-    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         assert models.dalle is not None
         manifest = Manifest.load(data)
         for split, prefix in ((config.split, ""), (config.holdout_split, "holdout_")):
@@ -65,6 +70,7 @@ class Composition(EvalTask):
             drawings = list(draw_orders(models.dalle, models.clip, orders, config, f"draw {split} captions"))
             for name, value in summarise(drawings):
                 yield f"dalle.composition.{prefix}{name}", value
+            yield f"dalle.composition.{prefix}drawings", drawings_sheet(drawings)
 
 
 def choose_orders(shards: Shards, number: int) -> list[Order]:
@@ -120,18 +126,23 @@ def is_right(image_uint8: Tensor, claims: Claims) -> bool:
     return all_right(read_picture(pixels), claims)
 
 
-def summarise(drawings: list[Drawing]) -> Iterator[tuple[str, float]]:
+def summarise(drawings: list[Drawing]) -> Iterator[tuple[str, float | Estimate]]:
     """All captions, then each kind (equal parts), then GenEval's categories (as they fall)."""
     groups: dict[str, list[bool]] = defaultdict(list)
     for drawing in drawings:
         groups[f"kind {drawing.order.kind}"].append(drawing.best_right)  # a category may be named like a kind
         groups[category(drawing.order.claims)].append(drawing.best_right)
-    yield "all_right", _share([d.best_right for d in drawings])
-    yield "first_all_right", _share([d.first_right for d in drawings])
+    yield "all_right", mean([d.best_right for d in drawings])
+    yield "first_all_right", mean([d.first_right for d in drawings])
     yield "num_captions", len(drawings)
     for name, verdicts in sorted(groups.items()):
-        yield name.replace(" ", "_").replace("-", "_"), _share(verdicts)
+        yield name.replace(" ", "_").replace("-", "_"), mean(verdicts)
 
 
-def _share(verdicts: list[bool]) -> float:
-    return float(torch.tensor(verdicts, dtype=torch.float64).mean())
+def drawings_sheet(drawings: list[Drawing]) -> Image.Image:
+    """Some of the drawings that were picked, those that are wrong first."""
+    wrong = [drawing for drawing in drawings if not drawing.best_right][: SHOWN // 2]
+    right = [drawing for drawing in drawings if drawing.best_right][: SHOWN - len(wrong)]
+    shown = [*wrong, *right]
+    words = ["wrong: " + each.order.caption for each in wrong] + ["right: " + each.order.caption for each in right]
+    return contact_sheet([to_image(each.images[0]) for each in shown], words)

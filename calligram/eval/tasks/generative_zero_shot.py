@@ -16,8 +16,9 @@ from calligram.clip.zero_shot import ClipPipeline
 from calligram.dalle.classifier import GenerativeClassifier
 from calligram.data.dataset import Record, Shards
 from calligram.data.manifest import Manifest
+from calligram.eval.estimate import mean
 from calligram.eval.pictures import read_picture
-from calligram.eval.task import EvalConfig, EvalTask, Models
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value
 from calligram.progress import Progress
 
 MAX_CLASSES = 100  # each costs a pass of the decoder a picture
@@ -37,7 +38,7 @@ class GenerativeZeroShot(EvalTask):
         return config.split in data.splits and 1 < len(data.class_names) <= MAX_CLASSES
 
     @torch.inference_mode()
-    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, float]]:
+    def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         dalle = models.dalle
         assert dalle is not None
         manifest = Manifest.load(data)
@@ -87,7 +88,7 @@ def clip_scores(clip: ClipPipeline, records: list[Record], manifest: Manifest) -
     return (clip.embed_prepared([read_picture(record, clip) for record in records]) @ label_CE.T).cpu()
 
 
-def accuracies(scores_BC: Tensor, class_B: Tensor, prefix: str) -> Iterator[tuple[str, float]]:
+def accuracies(scores_BC: Tensor, class_B: Tensor, prefix: str) -> Iterator[tuple[str, Value]]:
     hits = scores_BC.topk(min(5, scores_BC.shape[1])).indices == class_B[:, None]
-    yield f"{prefix}top1", float(hits[:, 0].double().mean())
-    yield f"{prefix}top5", float(hits.any(1).double().mean())
+    yield f"{prefix}top1", mean(hits[:, 0])
+    yield f"{prefix}top5", mean(hits.any(1))
