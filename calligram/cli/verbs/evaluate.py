@@ -41,8 +41,8 @@ class Evaluate(BaseModel):
     )
     data: Annotated[Names, tyro.conf.arg(metavar="DIR,DIR,...")] = Field(
         default=("shards/shapes",),
-        description="folders that `calligram data make` wrote, or their URLs; CLIP_benchmark's, or folders of pictures; "
-        "torchvision:NAME, hf:OWNER/NAME",
+        description="folders that `calligram data make` wrote, or their URLs; CLIP_benchmark's, or folders of "
+        "pictures; torchvision:NAME, hf:OWNER/NAME",
     )
     tasks: Annotated[Names, tyro.conf.arg(help_behavior_hint="(default: all that fit)")] = Field(
         default=(), description=f"evaluation tasks to run: {', '.join(TASKS)}"
