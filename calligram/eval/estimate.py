@@ -44,6 +44,17 @@ def mean(values_N: Sequence[float] | NDArray | Tensor, seed: int = 0) -> Estimat
     return _estimate(float(values.mean()), np.concatenate(means), len(values))
 
 
+def mean_over_groups(values_N: Sequence[float], group_N: Sequence[str]) -> Estimate:
+    """The mean of the groups' means: groups count alike, however many units they have."""
+    values, (_, number_N) = np.asarray(values_N, np.float64), np.unique(np.asarray(group_N), return_inverse=True)
+
+    def statistic(rows: Indices) -> float:
+        sums, counts = np.bincount(number_N[rows], values[rows]), np.bincount(number_N[rows])
+        return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+    return bootstrap(statistic, len(values))
+
+
 def bootstrap(statistic: Callable[[Indices], float], count: int, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """Any statistic of units given by their numbers, some of them several times in a resample."""
     rng = np.random.default_rng(seed)

@@ -19,6 +19,7 @@ from calligram.cli.processes import Processes, joined
 from calligram.data.resolve import resolve
 from calligram.errors import UserError
 from calligram.eval import tasks
+from calligram.eval.config import EvalConfig
 
 # by the names of their files: what is in them takes torch, and with it seconds, to be read
 TASKS = sorted(name.replace("_", "-") for _, name, _ in pkgutil.iter_modules(tasks.__path__))
@@ -27,12 +28,8 @@ Repeated = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(m
 Run = Annotated[str | None, tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: the only CLIP there is)")]
 
 
-class Evaluate(BaseModel):
-    """Evaluate models on data sets: each task on all that it fits, each figure with its 95 % interval.
-
-    With --out DIR a finished part is kept: the same command goes on where it was stopped. Under torchrun the parts are
-    shared among the processes.
-    """
+class Subject(BaseModel):
+    """What is measured on what, and where the figures go."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,14 +52,15 @@ class Evaluate(BaseModel):
     space: Annotated[
         str | None, tyro.conf.arg(metavar="SPACE", help_behavior_hint="(default: the CLIP that picks)")
     ] = Field(default=None, description="where sets of pictures are compared, for FID and the like")
-    split: str = Field(default="test", description="split to evaluate on")
-    num_captions: int = Field(
-        default=300, ge=3, description="captions to draw for composition, pictures to complete or to ask DALL-E about"
-    )
-    num_drawings: int = Field(default=500, ge=2, description="captions to draw once each, to compare sets of pictures")
-    num_candidates: int = Field(default=16, ge=1, description="drawings of each caption, of which CLIP picks one")
-    max_samples: int = Field(default=10_000, ge=1, description="pictures of a split at most")
-    seed: int = Field(default=0, ge=0, description="of the drawings")
+
+
+class Evaluate(EvalConfig, Subject):
+    """Evaluate models on data sets: each task on all that it fits, each figure with its 95 % interval.
+
+    With --out DIR a finished part is kept: the same command goes on where it was stopped. Under torchrun the parts are
+    shared among the processes.
+    """
+
     device: Device = "auto"
     as_json: AsJson = False
 
@@ -97,7 +95,6 @@ def evaluate(flags: Evaluate, processes: Processes) -> tuple[dict[str, Any], boo
     from calligram.eval.results import as_results
     from calligram.eval.runner import check_tasks
     from calligram.eval.systems import is_flat, read_systems
-    from calligram.eval.task import EvalConfig
 
     started, begin = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     check_tasks(flags.tasks)

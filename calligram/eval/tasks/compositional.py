@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from calligram.data.manifest import Manifest
-from calligram.eval.estimate import mean
+from calligram.eval.estimate import mean, mean_over_groups
 from calligram.eval.features import embed_rows, read_all_words
 from calligram.eval.swaps import Relatives, swaps
 from calligram.eval.task import EvalConfig, EvalTask, Models, Value
@@ -51,8 +51,6 @@ class Compositional(EvalTask):
         for kind, found in sorted(kinds.items()):
             yield f"clip.compositional.{kind}", mean(found)
         # kinds count alike, however many questions they have, as in SugarCrepe's tables
-        yield (
-            "clip.compositional.mean_over_kinds",
-            sum(sum(found) / len(found) for found in kinds.values()) / len(kinds),
-        )
+        by_kind = mean_over_groups(verdicts.tolist(), [each.kind for _, each in asked])
+        yield "clip.compositional.mean_over_kinds", by_kind
         yield "clip.compositional.num_questions", len(asked)
