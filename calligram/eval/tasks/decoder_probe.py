@@ -58,13 +58,14 @@ class DecoderProbe(EvalTask):
 
 def embed(dalle: DallePipeline, shards: Shards, number: int) -> tuple[NDArray, NDArray]:
     """Features (L, B, D) and classes (B,) of pictures that have one, from all over the split."""
-    class_of = {i: shards.read_words(*shards.locate(i))[1].get("class") for i in range(len(shards))}
-    classed = [i for i, number in class_of.items() if number is not None]
+    metas = {i: shards.read_words(*shards.locate(i))[1] for i in range(len(shards))}
+    class_of = {i: int(meta["class"]) for i, meta in metas.items() if "class" in meta}
+    classed = list(class_of)
     chosen = [classed[place] for place in spread(len(classed), number)]
     size = dalle.image_tokenizer.config.image_size
     batches = read(shards, chosen, size, f"read {shards.split} pictures with the decoder")
     features = [layer_means(dalle, dalle.encode(images)).cpu() for images in batches]
-    classes = np.array([int(class_of[i]) for i in chosen])
+    classes = np.array([class_of[i] for i in chosen])
     return (torch.cat(features, 1).numpy() if features else np.zeros((0, 0, 0))), classes
 
 
