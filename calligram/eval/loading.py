@@ -10,7 +10,7 @@ from calligram.clip.zero_shot import ClipPipeline, load_clip
 from calligram.dalle.draw import load_dalle
 from calligram.errors import UserError
 from calligram.eval.soundness import check_clip
-from calligram.eval.spaces import load_space
+from calligram.eval.spaces import ClipSpace, load_space
 from calligram.eval.systems import Places
 from calligram.eval.task import Kind, Models
 from calligram.tokenizers.run import load_tokenizer
@@ -49,7 +49,10 @@ class Loader:
 def load(kind: str, place: Path | str, device: torch.device | str = "cpu") -> Any:
     """A model, of which a CLIP has been found sound."""
     if kind == "space":
-        return load_space(str(place), device)
+        space = load_space(str(place), device)
+        if isinstance(space, ClipSpace):
+            check_clip(space.clip, str(place))
+        return space
     model = LOADERS[kind](place, device)
     if kind == "clip":
         check_clip(model, str(place))

@@ -27,9 +27,13 @@ from calligram.pictures import to_tensor
 
 SMALL = EvalConfig(num_captions=3, num_candidates=2, num_drawings=9, num_variants=3)
 # no means over samples: counts, facts of a model, and what a whole split says about a vocabulary
-EXACT = re.compile(r"num_\w+$|\.tokens_per_picture$|\.kept_tokens$|\.usage$|\.perplexity$")
+EXACT = re.compile(
+    r"num_\w+$|\.tokens_per_picture$|\.kept_tokens$|\.usage$|\.perplexity$|\.dead_codes$|^tokenizer\.\w*bits_per_picture$"
+    # what was chosen and how, how far draws lie apart, what there is to compare with
+    r"|linear_probe\.c$|\.best_layer$|\.validation_layer_\d+$|_shot_spread$|\.searched$|\.of_real_pictures$"
+)
 # weights of a network, or data of a kind, that is not here: their own tests make some up
-ELSEWHERE = {"lpips", "multi-label"}
+ELSEWHERE = {"lpips", "multi-label", "winoground"}
 
 
 @pytest.fixture(scope="module")
