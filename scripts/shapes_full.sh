@@ -11,4 +11,5 @@ calligram train fsq-shapes --out runs/fsq-shapes --resume
 calligram train clip-shapes --out runs/clip-shapes --resume
 calligram train dalle-shapes --out runs/dalle-shapes --resume
 calligram evaluate --data shards/shapes --out runs/shapes-results.json \
-  --model runs/fsq-shapes --model runs/clip-shapes --model runs/dalle-shapes
+  --model runs/fsq-shapes --model runs/clip-shapes --model runs/dalle-shapes \
+  --tasks zero-shot,retrieval,negatives,reconstruction,likelihood,composition,completion,generative-zero-shot
