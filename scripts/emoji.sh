@@ -11,5 +11,5 @@ calligram train clip-emoji --out runs/clip-emoji --resume
 calligram train fsq-emoji --out runs/fsq-emoji --resume
 calligram train dalle-emoji --out runs/dalle-emoji --resume
 calligram evaluate --model runs/clip-emoji --model runs/fsq-emoji --model runs/dalle-emoji \
-  --data shards/emoji --out runs/emoji-results.json
+  --data shards/emoji --tasks zero-shot,retrieval,reconstruction,likelihood --out runs/emoji-results.json
 .venv/bin/python scripts/emoji_sheet.py
