@@ -247,7 +247,7 @@ def test_a_command_is_run_only_where_allowed(drawings, capsys):
             "index shards/shapes/train/*.tar --out shards/shapes",
             "shards/shapes/manifest.json has a split 'train' already",
         ),
-        ("info URL/train", "URL/train has neither manifest.json nor test/nshards.txt: give the URL of a folder that"),
+        ("info URL/train", "URL/train has neither manifest.json nor test/nshards.txt: give the"),
         ("verify xyz://b", "xyz://b/manifest.json: Protocol not known: xyz"),
     ],
 )
