@@ -47,7 +47,7 @@ def search(accuracy: Callable[[float], float]) -> float:
     """
     nearest = [int(np.abs(np.log(SWEEP) - math.log(c)).argmin()) for c in FIRST]
     found = {place: accuracy(float(SWEEP[place])) for place in nearest}
-    step = max(np.diff(nearest)) // 2
+    step = int(max(np.diff(nearest))) // 2
     while step:
         best = _best(found)
         for place in (best - step, best + step):

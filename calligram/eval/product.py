@@ -72,7 +72,7 @@ def _cell(system: System, data: DataSet, one: EvalTask, config: EvalConfig, part
     reason = system.why_not(one)
     if reason is None and not one.applies_to(data.manifest, config):
         reason = f"it is not for data such as {data.name}"
-    taken = {kind: parts[kind, place] for kind, place in system.taken_by(one).items()}
+    taken: dict[Kind, Part] = {kind: parts[kind, place] for kind, place in system.taken_by(one).items()}
     return Cell(cell_key(one, taken, data, config), system, data, one, reason)
 
 
@@ -91,7 +91,7 @@ def run_cells(
     """
     wanted = {cell.key: cell for cell in reversed(cells) if cell.reason is None}
     wanted = dict(reversed(wanted.items()))  # of the same figures the first that asks for them
-    kept = {key: found for key in wanted if crew.is_main and (found := store.read(key)) is not None}
+    kept = {key: outcome for key in wanted if crew.is_main and (outcome := store.read(key)) is not None}
     pending = [wanted[key] for key in crew.agreed([key for key in wanted if key not in kept])]
     if kept:
         tell(f"{len(kept)} of {len(wanted)} cells are there already")

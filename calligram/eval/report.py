@@ -136,7 +136,7 @@ def breakable(text: str) -> Markup:
 
 def unique_anchors(titles: Iterable[str]) -> Iterator[str]:
     """``Zero-shot: top 1`` → ``zero-shot-top-1``; a second one of that title gets ``-2``."""
-    seen = set(MARKS)
+    seen: set[str] = set(MARKS)
     for title in titles:
         base = "-".join(re.findall(r"[\w-]+", title.lower())) or "section"
         anchor, count = base, 1

@@ -116,7 +116,7 @@ def _converted_files(asked: _Set) -> Files:
 def _repository_files(asked: _Set, facts: dict[str, Any]) -> Files:
     """The Parquet files of a revision, sorted into configs (folders but ``data``) and splits by their names."""
     names = sorted(each["rfilename"] for each in facts.get("siblings") or [] if each["rfilename"].endswith(".parquet"))
-    root = f"{endpoint()}/datasets/{asked.name}/resolve/{quote(facts.get('sha') or asked.revision, safe='')}"
+    root = f"{endpoint()}/datasets/{asked.name}/resolve/{quote(str(facts.get('sha') or asked.revision), safe='')}"
     found: Files = {}
     for name in names:
         *folders, stem = name.removesuffix(".parquet").split("/")

@@ -32,7 +32,8 @@ class _Array:
     """An array, or its type, that the next step tells about."""
 
     def __init__(self, kind: str):
-        self.kind, self.value = kind, None
+        self.kind = kind
+        self.value: Any = None
 
 
 def read(data: bytes, name: str) -> Any:

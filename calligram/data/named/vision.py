@@ -67,7 +67,9 @@ def _stamp(folder: Path) -> list[Any]:
 def _read(name: str, known: VisionSet, root: Path | None) -> tuple[tuple[str, ...], dict[str, Sequence[Row]]]:
     """Names of the classes, and the rows of each split."""
     if name == "FashionMNIST" and (folder := _idx_folder(root)) is not None:
-        rows = {split: _Arrays(*fashion_mnist.load_split(folder, split)) for split in known.splits}
+        rows: dict[str, Sequence[Row]] = {
+            split: _Arrays(*fashion_mnist.load_split(folder, split)) for split in known.splits
+        }
         return tuple(_kind(name).classes), rows
     with _told(name, root):
         if name.startswith("CIFAR"):
@@ -175,7 +177,7 @@ def _cifar(name: str, root: Path | None) -> tuple[tuple[str, ...], dict[str, Seq
     for split, files in (("train", kind.train_list), ("test", kind.test_list)):
         loaded = [_load(folder / file, md5) for file, md5 in files]
         images = np.concatenate([each["data"] for each in loaded]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        labels = np.concatenate([each.get("labels", each.get("fine_labels")) for each in loaded])
+        labels = np.concatenate([each["labels" if "labels" in each else "fine_labels"] for each in loaded])
         rows[split] = _Arrays(np.ascontiguousarray(images), labels)
     return tuple(_word(each) for each in facts[kind.meta["key"]]), rows
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from statistics import median
+from typing import TypeGuard
 
 from calligram.eval.page.schema import Row
 from calligram.eval.report import cell_text, column_decimals
@@ -13,7 +14,7 @@ NOTHING = "–"
 LOPSIDED = 0.15  # of an interval's width: where its sides differ by more, both are told
 
 
-def is_number(value: float | None) -> bool:
+def is_number(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
@@ -23,7 +24,8 @@ def has_interval(row: Row) -> bool:
 
 def decimals_of(rows: Sequence[Row]) -> int:
     """Two digits of the usual half width of their intervals; without intervals four digits of the largest value."""
-    halves = [(row.high - row.low) / 2 for row in rows if has_interval(row)]  # pyright: ignore[reportOptionalOperand]
+    bounds = [(row.low, row.high) for row in rows if has_interval(row)]
+    halves = [(high - low) / 2 for low, high in bounds if is_number(low) and is_number(high)]
     halves = [half for half in halves if half > 0]
     if halves:
         return min(max(1 - math.floor(math.log10(median(halves))), 0), MOST_DECIMALS)

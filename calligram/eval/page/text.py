@@ -18,7 +18,7 @@ def as_csv(results: dict) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.model_dump(include=set(COLUMNS)) for row in Results.read(results).rows)
+    writer.writerows(dict(row.model_dump(include=set(COLUMNS))) for row in Results.read(results).rows)
     return file.getvalue()
 
 

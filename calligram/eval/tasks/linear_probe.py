@@ -6,6 +6,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from calligram.data.manifest import Manifest
 from calligram.eval.estimate import mean
 from calligram.eval.probe import choose_c, fit
@@ -29,7 +31,7 @@ class LinearProbe(EvalTask):
             return
         c = choose_c(found.train_NE, found.train_N)
         guess_B = fit(found.train_NE, found.train_N, c).predict(found.test_BE)
-        yield "clip.linear_probe.top1", mean(guess_B == found.test_B)
+        yield "clip.linear_probe.top1", mean(np.equal(guess_B, found.test_B))
         yield "clip.linear_probe.c", c
         yield "clip.linear_probe.num_classes", len(set(found.train_N.tolist()))
         yield "clip.linear_probe.num_train_samples", len(found.train_N)
