@@ -4,7 +4,7 @@ import io
 import math
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from calligram.eval.plots import FONT_SIZE, GRID, ROUND_STEPS, TEXT, WIDTH_INCHES, for_page
 from calligram.eval.report_parts import Chart, Dot, Strip
@@ -52,7 +52,12 @@ def chart_svg(chart: Chart, series: Sequence[str], name: str) -> str:
 
     strips = finite_strips(chart)
     heights = [LABEL + STEP * len(strip.dots) + SPACE for strip in strips]
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": FONT_SIZE, "text.parse_math": False}
+    settings: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": FONT_SIZE,
+        "text.parse_math": False,
+    }
     with rc_context(settings):
         figure = Figure(figsize=(WIDTH_INCHES, (sum(heights) + AXIS) / UNITS_AN_INCH))
         # the strips' heights are in the drawing's units, so the axes get exactly the room that they add up to

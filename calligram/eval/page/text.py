@@ -16,7 +16,7 @@ COLUMNS = ("model", "data", "task", "metric", "value", "low", "high", "count")
 def as_csv(results: dict) -> str:
     """One line a figure, unrounded; empty where there is none."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+    writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(dict(row.model_dump(include=set(COLUMNS))) for row in Results.read(results).rows)
     return file.getvalue()
