@@ -62,3 +62,8 @@ class EvalTask:
 
         What is measured on samples is an :class:`Estimate`, so that it carries its interval; a bare number is exact.
         """
+
+
+def has_classes(data: Manifest, config: EvalConfig) -> bool:
+    """Whether there is something to classify: a split to read, and names to choose among."""
+    return config.split in data.splits and len(data.class_names) > 1

@@ -13,9 +13,7 @@ from calligram.clip.zero_shot import ClipPipeline
 from calligram.data.manifest import Manifest
 from calligram.eval.features import embed_classed
 from calligram.eval.probe import most_frequent
-from calligram.eval.task import EvalConfig
-
-TRAIN = "train"
+from calligram.eval.task import EvalConfig, has_classes
 
 
 class Lesson(NamedTuple):
@@ -28,8 +26,8 @@ class Lesson(NamedTuple):
 
 
 def can_learn(data: Manifest, config: EvalConfig) -> bool:
-    splits = (TRAIN, config.split)
-    return config.split != TRAIN and all(data.splits.get(split) for split in splits) and len(data.class_names) > 1
+    splits = {config.train_split, config.split}
+    return has_classes(data, config) and len(splits) == 2 and all(data.splits.get(split) for split in splits)
 
 
 def lesson(clip: ClipPipeline, data: Path | str, config: EvalConfig, max_classes: int | None = None) -> Lesson | None:
@@ -38,7 +36,7 @@ def lesson(clip: ClipPipeline, data: Path | str, config: EvalConfig, max_classes
     A picture of a class that train does not have is asked about, too, and will be got wrong. None where there are fewer
     than two classes to learn, or no picture to ask about.
     """
-    train = embed_classed(clip, data, TRAIN, config.max_train_samples)
+    train = embed_classed(clip, data, config.train_split, config.max_train_samples)
     test = embed_classed(clip, data, config.split, config.max_samples)
     if not len(train[1]) or not len(test[1]):
         return None

@@ -15,7 +15,7 @@ from calligram.data.manifest import Manifest
 from calligram.errors import UserError
 from calligram.eval.classification import average_precision
 from calligram.eval.features import embed_classes, embed_rows, read_all_words
-from calligram.eval.task import EvalConfig, EvalTask, Models, Value
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value, has_classes
 
 
 class MultiLabel(EvalTask):
@@ -28,7 +28,7 @@ class MultiLabel(EvalTask):
     needs = ("clip",)
 
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
-        return config.split in data.splits and len(data.class_names) > 1
+        return has_classes(data, config)
 
     def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         clip = models.clip

@@ -18,7 +18,7 @@ from calligram.data.manifest import Manifest
 from calligram.eval.corruptions import CORRUPTIONS, RESOLUTIONS, SEVERITIES, shrink
 from calligram.eval.estimate import mean
 from calligram.eval.features import embed_classes, first_classed, read_sample
-from calligram.eval.task import EvalConfig, EvalTask, Models, Value
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value, has_classes
 from calligram.pictures import square, upright
 from calligram.progress import track
 
@@ -35,7 +35,7 @@ class Robustness(EvalTask):
     needs = ("clip",)
 
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
-        return config.split in data.splits and len(data.class_names) > 1
+        return has_classes(data, config)
 
     def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         clip = models.clip

@@ -10,7 +10,7 @@ from calligram.data.manifest import Manifest
 from calligram.eval.classification import classification
 from calligram.eval.confusion import confusion_picture
 from calligram.eval.features import embed_classed, embed_classes
-from calligram.eval.task import EvalConfig, EvalTask, Models, Value
+from calligram.eval.task import EvalConfig, EvalTask, Models, Value, has_classes
 
 
 class ZeroShot(EvalTask):
@@ -23,7 +23,7 @@ class ZeroShot(EvalTask):
     needs = ("clip",)
 
     def applies_to(self, data: Manifest, config: EvalConfig) -> bool:
-        return config.split in data.splits and len(data.class_names) > 1
+        return has_classes(data, config)
 
     def run(self, models: Models, data: Path | str, config: EvalConfig) -> Iterator[tuple[str, Value]]:
         clip = models.clip
